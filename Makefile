@@ -1,0 +1,44 @@
+# make demo: simulate a small night and reduce it to Level 3.   make test: every test and check.
+# Both make .venv from requirements.lock first, once; PYTHON=... chooses the interpreter (>= 3.11).
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO ?= demo/night
+WORKERS ?= 2
+
+.PHONY: demo test lint format lock bench clean
+.DELETE_ON_ERROR:
+
+.venv/complete: requirements.lock .ci/make_venv
+	PYTHON="$(PYTHON)" .ci/make_venv .venv requirements.lock
+	@touch $@
+
+$(DEMO)/raw: .venv/complete
+	$(BIN)/python scripts/simulate_night.py "$(DEMO)" --preset demo --seed 1
+
+demo: $(DEMO)/raw
+	$(BIN)/snakemake -s Snakefile -d "$(DEMO)" --cores all
+	@echo "products: $(DEMO)/level3   report: $(DEMO)/report.html"
+
+test: lint
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+lint: .venv/complete
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakefmt --check Snakefile rules
+
+format: .venv/complete
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/snakefmt Snakefile rules
+
+lock: .venv/complete
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --group test --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header --output-file requirements.lock
+
+bench: .venv/complete
+	for bench in tests/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+
+clean:
+	rm -rf .venv demo

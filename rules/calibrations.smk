@@ -1,0 +1,139 @@
+"""Rates of calibration exposures become the night's own calibrations.
+
+REQUIRED INPUTS:
+  rate     = level1/{obs}_LVL1_{exp}.fits      e-/s
+  manifest = references/{obs}_{exp}.json
+OUTPUTS:
+  calibrations/{instrument}_{detector}_dark_{date}_{version}.fits     DarkModel, e-/s, (y, x)
+  calibrations/{instrument}_{detector}_flat_{date}_{version}.fits     FlatModel, relative response, (y, x)
+  calibrations/{instrument}_{detector}_sky_{date}_{version}.fits      SkyModel, e-/s, (y, x)
+STEPS: make_dark, make_flat, make_sky
+"""
+
+
+rule make_dark:
+    """Combine the night's darks of one detector."""
+    input:
+        rates=lambda wildcards: PLAN.rates(wildcards.name),
+        script=source("make_dark"),
+        library=source("drs/dark", "drs/stack", "drs/members"),
+    output:
+        dark="calibrations/{name}.fits",
+    log:
+        "logs/make_dark/{name}.log",
+    benchmark:
+        "benchmarks/make_dark/{name}.tsv"
+    wildcard_constraints:
+        name=r"[a-z]+_[a-z0-9]+_dark_[0-9t]+_[0-9.]+",
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt
+        * (800 + int(3 * input.size_mb)),
+        runtime=15,
+    params:
+        **config["make_dark"],
+        rates=lambda wildcards, input: [f"--rate={path}" for path in input.rates],
+        useafter=lambda wildcards: PLAN.combinations[wildcards.name]["night_start"],
+        minimum=lambda wildcards: PLAN.combinations[wildcards.name]["minimum"],
+    shell:
+        """
+        NUMBA_NUM_THREADS={threads} {PYTHON:q} {input.script:q} \
+            {params.rates:q} \
+            --useafter {params.useafter:q} \
+            --minimum {params.minimum} \
+            --clip-sigma {params.clip_sigma} \
+            --hot-threshold-sigma {params.hot_threshold_sigma} \
+            --mark-refusal \
+            --output {output.dark:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule make_flat:
+    """Combine the night's flats of one detector and filter."""
+    input:
+        rates=lambda wildcards: PLAN.rates(wildcards.name),
+        manifests=lambda wildcards: PLAN.manifests(wildcards.name),
+        script=source("make_flat"),
+        library=source("drs/dark", "drs/flat", "drs/stack", "drs/members"),
+    output:
+        flat="calibrations/{name}.fits",
+    log:
+        "logs/make_flat/{name}.log",
+    benchmark:
+        "benchmarks/make_flat/{name}.tsv"
+    wildcard_constraints:
+        name=r"[a-z]+_[a-z0-9]+_flat_[0-9t]+_[0-9.]+",
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt
+        * (800 + int(3 * input.size_mb)),
+        runtime=15,
+    params:
+        **config["make_flat"],
+        rates=lambda wildcards, input: [f"--rate={path}" for path in input.rates],
+        manifests=lambda wildcards, input: [
+            f"--manifest={path}" for path in input.manifests
+        ],
+        useafter=lambda wildcards: PLAN.combinations[wildcards.name]["night_start"],
+        minimum=lambda wildcards: PLAN.combinations[wildcards.name]["minimum"],
+        cache=CACHE,
+        night_cache=NIGHT_CACHE,
+    shell:
+        """
+        NUMBA_NUM_THREADS={threads} {PYTHON:q} {input.script:q} \
+            {params.rates:q} \
+            {params.manifests:q} \
+            --cache {params.cache:q} \
+            --night-cache {params.night_cache:q} \
+            --useafter {params.useafter:q} \
+            --minimum {params.minimum} \
+            --clip-sigma {params.clip_sigma} \
+            --minimum-signal-e-per-s {params.minimum_signal_e_per_s} \
+            --minimum-response {params.minimum_response} \
+            --mark-refusal \
+            --output {output.flat:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule make_sky:
+    """Combine dedicated sky exposures of one detector and filter."""
+    input:
+        rates=lambda wildcards: PLAN.rates(wildcards.name),
+        manifests=lambda wildcards: PLAN.manifests(wildcards.name),
+        script=source("make_sky"),
+        library=source("drs/dark", "drs/flat", "drs/sky", "drs/stack", "drs/members"),
+    output:
+        sky="calibrations/{name}.fits",
+    log:
+        "logs/make_sky/{name}.log",
+    benchmark:
+        "benchmarks/make_sky/{name}.tsv"
+    wildcard_constraints:
+        name=r"[a-z]+_[a-z0-9]+_sky_[0-9t]+_[0-9.]+",
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt
+        * (800 + int(3 * input.size_mb)),
+        runtime=15,
+    params:
+        **config["make_sky"],
+        rates=lambda wildcards, input: [f"--rate={path}" for path in input.rates],
+        manifests=lambda wildcards, input: [
+            f"--manifest={path}" for path in input.manifests
+        ],
+        minimum=lambda wildcards: PLAN.combinations[wildcards.name]["minimum"],
+        cache=CACHE,
+        night_cache=NIGHT_CACHE,
+    shell:
+        """
+        NUMBA_NUM_THREADS={threads} {PYTHON:q} {input.script:q} \
+            {params.rates:q} \
+            {params.manifests:q} \
+            --cache {params.cache:q} \
+            --night-cache {params.night_cache:q} \
+            --minimum {params.minimum} \
+            --clip-sigma {params.clip_sigma} \
+            --source-threshold-sigma {params.source_threshold_sigma} \
+            --mark-refusal \
+            --output {output.sky:q} \
+            >{log:q} 2>&1
+        """

@@ -1,0 +1,82 @@
+"""What all rule files share: the checked configuration, the night's plan, and where things are. No rules.
+
+REQUIRED INPUTS: raw/*.fits[.gz|.fz]
+OUTPUTS: plan/night.json (exposures and their associations), plan/context.json, plan/stages/{stage}.json
+"""
+
+import json
+import os
+import subprocess
+import sys
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import validate
+
+sys.path.insert(0, f"{workflow.basedir}/scripts")
+
+from drs.plan import Plan
+
+validate(config, f"{workflow.basedir}/config/schema.yaml", set_default=False)
+
+PYTHON = sys.executable
+CONFIG = f"{workflow.basedir}/config"
+CACHE = config["crds"]["cache"] or os.environ.get("CRDS_PATH", "crds_cache")
+NIGHT_CACHE = "references/crds"
+
+
+def source(*names):
+    """Return scripts or library modules as inputs: code is an input, so an edit reruns its products."""
+    return [f"{workflow.basedir}/scripts/{name}.py" for name in names]
+
+
+def read_night():
+    """Return the night's plan; the main process brings it up to date first, jobs only read it."""
+    if workflow.is_main_process:
+        command = [
+            PYTHON,
+            *source("list_exposures"),
+            "--raw=raw",
+            "--exposures=exposures.yaml",
+            "--plan=plan",
+        ]
+        command += [
+            f"--associations={config['associations'] or f'{CONFIG}/associations.yaml'}"
+        ]
+        command += [f"--instruments={CONFIG}/instruments", f"--cache={CACHE}"]
+        command += [f"--override={json.dumps(config['override'])}"]
+        command += (
+            [f"--context={config['crds']['context']}"]
+            if config["crds"]["context"]
+            else []
+        )
+        run = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
+        if run.returncode:
+            raise WorkflowError(run.stderr.strip().removeprefix("Error: "))
+    return json.loads(Path("plan/night.json").read_text())
+
+
+def read_index(stage):
+    """Return what CRDS answered for a stage, after asking it: a checkpoint, so that the plan can depend on it."""
+    return json.loads(
+        Path(checkpoints.resolve_references.get(stage=stage).output.index).read_text()
+    )
+
+
+PLAN = Plan(read_night(), read_index)
+
+
+def manifest(wildcards):
+    """Return the manifest of an exposure, once CRDS was asked for its stage."""
+    identity = f"{wildcards.obs}_{wildcards.exp}"
+    read_index(PLAN.stage_of[identity])
+    return f"references/{identity}.json"
+
+
+wildcard_constraints:
+    stage="detector|optics|science",
+    obs=r"[0-9]{4}[AB]-[A-Za-z0-9]+-[A-Za-z0-9]+_(IRIS|Liger)_[A-Z0-9]+_[A-Z0-9]+",
+    exp=r"[0-9]{4,5}-[0-9]{2}",
+    name=r"(iris|liger)_[a-z0-9]+_[a-z]+_[0-9]{8}t[0-9]{6}_[0-9.]+",
+    group=r"[A-Za-z0-9.+_-]+",
+    level="level1|level2|level3|calibrations",
+    product=r"[A-Za-z0-9.+_-]+",

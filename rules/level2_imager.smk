@@ -1,0 +1,54 @@
+"""Rates of imager exposures become calibrated images.
+
+REQUIRED INPUTS:
+  rate     = level1/{obs}_LVL1_{exp}.fits      e-/s, (y, x)
+  manifest = references/{obs}_{exp}.json       dark, flat
+  sky      = calibrations/{name}.fits          only where the plan has a sky frame
+OUTPUTS:
+  image    = level2/{obs}_LVL2_{exp}.fits      e-/s, (y, x), sky-subtracted, with coordinates
+STEPS: calibrate_image (dark, flat, sky, wcs)
+"""
+
+
+rule calibrate_image:
+    """Calibrate one imager exposure: dark, flat, sky, coordinates."""
+    input:
+        rate="level1/{obs}_LVL1_{exp}.fits",
+        manifest=manifest,
+        sky=lambda wildcards: PLAN.sky(wildcards, config["calibrate_image"]["sky"])[1],
+        instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument(wildcards)}.yaml",
+        script=source("calibrate_image"),
+        library=source("drs/dark", "drs/flat", "drs/sky", "drs/wcs", "drs/members"),
+    output:
+        image="level2/{obs}_LVL2_{exp}.fits",
+    log:
+        "logs/calibrate_image/{obs}_{exp}.log",
+    benchmark:
+        "benchmarks/calibrate_image/{obs}_{exp}.tsv"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt
+        * (800 + int(6 * input.size_mb)),
+        runtime=15,
+    params:
+        sky=lambda wildcards, input: [f"--sky={path}" for path in input.sky],
+        sky_method=lambda wildcards: PLAN.sky(
+            wildcards, config["calibrate_image"]["sky"]
+        )[0],
+        source_threshold_sigma=config["calibrate_image"]["source_threshold_sigma"],
+        cache=CACHE,
+        night_cache=NIGHT_CACHE,
+    shell:
+        """
+        {PYTHON:q} {input.script:q} \
+            --rate {input.rate:q} \
+            --manifest {input.manifest:q} \
+            --cache {params.cache:q} \
+            --night-cache {params.night_cache:q} \
+            --instrument {input.instrument:q} \
+            {params.sky:q} \
+            --sky-method {params.sky_method:q} \
+            --source-threshold-sigma {params.source_threshold_sigma} \
+            --mark-refusal \
+            --output {output.image:q} \
+            >{log:q} 2>&1
+        """

@@ -1,0 +1,39 @@
+"""Calibrated images of one field become a mosaic.
+
+REQUIRED INPUTS:
+  images = level2/{obs}_LVL2_{exp}.fits        e-/s, (y, x)
+OUTPUTS:
+  mosaic = level3/{group}_LVL3.fits            e-/s, (y, x), with errors, weight and coverage
+STEPS: combine_images
+"""
+
+
+rule combine_images:
+    """Combine the dithered images of one target."""
+    input:
+        images=lambda wildcards: PLAN.images(wildcards.group),
+        script=source("combine_images"),
+        library=source("drs/mosaic", "drs/stack", "drs/members"),
+    output:
+        mosaic="level3/{group}_LVL3.fits",
+    log:
+        "logs/combine_images/{group}.log",
+    benchmark:
+        "benchmarks/combine_images/{group}.tsv"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt
+        * (1000 + int(4 * input.size_mb)),
+        runtime=30,
+    params:
+        **config["combine_images"],
+        images=lambda wildcards, input: [f"--image={path}" for path in input.images],
+    shell:
+        """
+        NUMBA_NUM_THREADS={threads} {PYTHON:q} {input.script:q} \
+            {params.images:q} \
+            --clip-sigma {params.clip_sigma} \
+            --clip-gradient {params.clip_gradient} \
+            --mark-refusal \
+            --output {output.mosaic:q} \
+            >{log:q} 2>&1
+        """

@@ -1,0 +1,175 @@
+"""Numbers, pictures, plan and report: what an observer looks at.
+
+REQUIRED INPUTS:
+  product  = {level}/{product}.fits            level1, calibrations, level2, level3
+  plan/night.json, plan/stages/{stage}.json, plan/context.json, references/{stage}.json
+OUTPUTS:
+  quality  = quality/{level}/{product}.json
+  preview  = quicklook/{level}/{product}.png
+  plan     = plan/plan.txt, plan/plan.json
+  report   = report.html
+  outcome  = quality/outcome.txt               only when nothing failed
+STEPS: write_plan, measure_quality, write_preview, write_report, check_night
+"""
+
+
+rule write_plan:
+    """Write the plan: every exposure, its products and calibrations with the reasons; nothing is reduced."""
+    input:
+        night="plan/night.json",
+        requests=expand("plan/stages/{stage}.json", stage=PLAN.stages),
+        context="plan/context.json",
+        types=f"{CONFIG}/references.yaml",
+        script=source("write_plan"),
+        library=source("drs/prediction", "drs/bestrefs", "drs/delivery"),
+    output:
+        table="plan/plan.json",
+        text="plan/plan.txt",
+    params:
+        requests=lambda wildcards, input: [f"--request={path}" for path in input.requests],
+        cache=CACHE,
+    log:
+        "logs/write_plan/plan.log",
+    benchmark:
+        "benchmarks/write_plan/plan.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=15,
+    shell:
+        """
+        {PYTHON:q} {input.script:q} \
+            --night {input.night:q} \
+            {params.requests:q} \
+            --context {input.context:q} \
+            --types {input.types:q} \
+            --cache {params.cache:q} \
+            --table {output.table:q} \
+            --output {output.text:q} \
+            > {log:q} 2>&1
+        """
+
+
+rule measure_quality:
+    """Measure the quality numbers of one product."""
+    input:
+        product="{level}/{product}.fits",
+        script=source("measure_quality"),
+        library=source("drs/quality"),
+    output:
+        quality="quality/{level}/{product}.json",
+    params:
+        **config["measure_quality"],
+    log:
+        "logs/measure_quality/{level}/{product}.log",
+    benchmark:
+        "benchmarks/measure_quality/{level}/{product}.tsv"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(6 * input.size_mb)),
+        runtime=10,
+    shell:
+        """
+        {PYTHON:q} {input.script:q} \
+            --product {input.product:q} \
+            --source-threshold-sigma {params.source_threshold_sigma} \
+            --output {output.quality:q} \
+            > {log:q} 2>&1
+        """
+
+
+rule write_preview:
+    """Write a picture of one product."""
+    input:
+        product="{level}/{product}.fits",
+        script=source("write_preview"),
+        library=source("drs/preview"),
+    output:
+        preview="quicklook/{level}/{product}.png",
+    params:
+        **config["write_preview"],
+    log:
+        "logs/write_preview/{level}/{product}.log",
+    benchmark:
+        "benchmarks/write_preview/{level}/{product}.tsv"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt * (600 + int(6 * input.size_mb)),
+        runtime=10,
+    shell:
+        """
+        {PYTHON:q} {input.script:q} \
+            --product {input.product:q} \
+            --max-size-pix {params.max_size_pix} \
+            --output {output.preview:q} \
+            > {log:q} 2>&1
+        """
+
+
+rule write_report:
+    """Write the night's report: one page that opens offline."""
+    input:
+        night="plan/night.json",
+        plan="plan/plan.json",
+        context="plan/context.json",
+        indexes=lambda wildcards: PLAN.indexes(),
+        qualities=lambda wildcards: PLAN.reported()[0],
+        previews=lambda wildcards: PLAN.reported()[1],
+        script=source("write_report"),
+        library=source("drs/report"),
+    output:
+        report="report.html",
+    params:
+        qualities=lambda wildcards, input: [f"--quality={path}" for path in input.qualities],
+        previews=lambda wildcards, input: [f"--preview={path}" for path in input.previews],
+    log:
+        "logs/write_report/report.log",
+    benchmark:
+        "benchmarks/write_report/report.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=15,
+    shell:
+        """
+        {PYTHON:q} {input.script:q} \
+            --night {input.night:q} \
+            --plan {input.plan:q} \
+            --context {input.context:q} \
+            --manifests references \
+            {params.qualities:q} \
+            {params.previews:q} \
+            --benchmarks benchmarks \
+            --logs logs \
+            --output {output.report:q} \
+            > {log:q} 2>&1
+        """
+
+
+rule check_night:
+    """Fail, when all else is done, if a product was refused or an exposure has no references."""
+    input:
+        night="plan/night.json",
+        indexes=lambda wildcards: PLAN.indexes(),
+        qualities=lambda wildcards: PLAN.reported()[0],
+        report="report.html",
+        script=source("check_night"),
+    output:
+        outcome="quality/outcome.txt",
+    params:
+        indexes=lambda wildcards, input: [f"--index={path}" for path in input.indexes],
+        qualities=lambda wildcards, input: [f"--quality={path}" for path in input.qualities],
+        strict="--strict" if config["strict"] else "",
+    log:
+        "logs/check_night/outcome.log",
+    benchmark:
+        "benchmarks/check_night/outcome.tsv"
+    resources:
+        mem_mb=300,
+        runtime=5,
+    shell:
+        """
+        {PYTHON:q} {input.script:q} \
+            --night {input.night:q} \
+            {params.indexes:q} \
+            {params.qualities:q} \
+            {params.strict} \
+            --output {output.outcome:q} \
+            > {log:q} 2>&1
+        """

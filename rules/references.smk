@@ -1,0 +1,84 @@
+"""CRDS chooses every reference file and writes it down; the night's own calibrations are delivered to it.
+
+REQUIRED INPUTS:
+  exposures = plan/stages/{stage}.json        keywords of the exposures of a stage
+  context   = plan/context.json               the CRDS context of this run
+  calibrations/{name}.fits                    masters made from the night
+OUTPUTS:
+  references/{stage}.json                     index: exposure -> resolved or failed, and why
+  references/{obs}_{exp}.json                 manifest: file, checksum and rule of every reference
+  references/contexts/{stage}.json            context with the calibrations of the stage
+STEPS: resolve_references, deliver_references; stages run detector, optics, science
+"""
+
+
+checkpoint resolve_references:
+    """Ask CRDS for the references of all exposures of a stage, in one process."""
+    input:
+        exposures="plan/stages/{stage}.json",
+        context=lambda wildcards: PLAN.context_before(wildcards.stage),
+        types=f"{CONFIG}/references.yaml",
+        script=source("resolve_references"),
+        library=source("drs/references", "drs/bestrefs"),
+    output:
+        index="references/{stage}.json",
+    log:
+        "logs/resolve_references/{stage}.log",
+    benchmark:
+        "benchmarks/resolve_references/{stage}.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=10,
+    params:
+        cache=CACHE,
+        night_cache=NIGHT_CACHE,
+        manifests="references",
+    shell:
+        """
+        {PYTHON:q} {input.script:q} \
+            --exposures {input.exposures:q} \
+            --context {input.context:q} \
+            --types {input.types:q} \
+            --cache {params.cache:q} \
+            --overlay {params.night_cache:q} \
+            --manifests {params.manifests:q} \
+            --output {output.index:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule deliver_references:
+    """Deliver the calibrations of a stage to the night's own CRDS context."""
+    input:
+        references=lambda wildcards: PLAN.masters_of(wildcards.stage),
+        context=lambda wildcards: PLAN.context_before(wildcards.stage),
+        types=f"{CONFIG}/references.yaml",
+        script=source("deliver_references"),
+        library=source("drs/delivery"),
+    output:
+        context="references/contexts/{stage}.json",
+    log:
+        "logs/deliver_references/{stage}.log",
+    benchmark:
+        "benchmarks/deliver_references/{stage}.tsv"
+    resources:
+        mem_mb=1500,
+        runtime=15,
+    params:
+        references=lambda wildcards, input: [
+            f"--reference={path}" for path in input.references
+        ],
+        cache=CACHE,
+        night_cache=NIGHT_CACHE,
+    shell:
+        """
+        {PYTHON:q} {input.script:q} \
+            --tier {wildcards.stage:q} \
+            --context {input.context:q} \
+            --types {input.types:q} \
+            --cache {params.cache:q} \
+            --overlay {params.night_cache:q} \
+            {params.references:q} \
+            --output {output.context:q} \
+            >{log:q} 2>&1
+        """

@@ -1,0 +1,38 @@
+"""Check the outcome of a night: fail, at its end, when a product was refused or an exposure has no references."""
+
+import json
+
+import click
+
+from drs import cli
+from drs.errors import ReductionError
+
+
+@cli.command()
+@click.option("--night", type=cli.existing_file, required=True, help="plan/night.json.")
+@click.option("--index", "indexes", type=cli.existing_file, multiple=True, help="references/<stage>.json; repeat.")
+@click.option("--quality", "qualities", type=cli.existing_file, multiple=True, help="Quality JSON; repeat.")
+@click.option("--strict", is_flag=True, help="Rejected raw files count as failures.")
+@cli.output_option
+def main(night, indexes, qualities, strict, output):
+    """Write `all is well`, or end with the list of what failed and why."""
+    failed = []
+    for path in indexes:
+        for name, entry in json.loads(path.read_text())["exposures"].items():
+            if entry["status"] != "resolved":
+                failed.append(f"{name}: {entry['reason']}")
+    for path in qualities:
+        quality = json.loads(path.read_text())
+        if quality["refused"]:
+            failed.append(f"{quality['product']}: {quality['refused']}")
+    if strict:
+        rows = json.loads(night.read_text())["rows"]
+        failed += [f"raw/{row['file']}: {row['reason']}" for row in rows if row["status"] == "rejected"]
+    if failed:
+        listed = "\n  ".join(failed)
+        raise ReductionError(f"{len(failed)} failed; all others are reduced (see report.html):\n  {listed}")
+    output.write_text("all planned products are good\n")
+
+
+if __name__ == "__main__":
+    main()

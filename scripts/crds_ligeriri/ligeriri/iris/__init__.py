@@ -1,0 +1,1 @@
+"""IRIS has no special rules in crds."""

@@ -1,0 +1,1 @@
+"""Liger has no special rules in crds."""

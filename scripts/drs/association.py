@@ -1,0 +1,167 @@
+"""Which exposure goes with which: masters, skies and Level 3 groups as a pure function of the night table."""
+
+import math
+
+from drs.night import slug
+
+HOURS_PER_DAY = 24.0
+
+
+def associate(rows, rules):
+    """Return the plan of a night.
+
+    Parameters
+    ----------
+    rows : list of dict
+        The accepted rows of `drs.night.build_rows`.
+    rules : dict
+        Content of config/associations.yaml.
+
+    Returns
+    -------
+    plan : dict
+        `stages`: stage -> exposure ids; `masters`, `skies`, `groups`: product name -> {members, keys, ...};
+        `sky`: science id -> {choice, reason, rejected}; `too_few`: groups that make no product, with the reason.
+    """
+    accepted = sorted((row for row in rows if row["status"] == "accepted"), key=_order)
+    too_few = []
+    masters = _plan_masters(accepted, rules["masters"], too_few)
+    skies = _plan_skies(accepted, rules["sky"], too_few)
+    science = [row for row in accepted if row["kind"] == "science"]
+    stages = {
+        stage: [row["id"] for row in accepted if row["kind"] in entry["kinds"]]
+        for stage, entry in rules["stages"].items()
+    }
+    return {
+        "stages": stages,
+        "masters": masters,
+        "skies": skies,
+        "sky": {row["id"]: _choose_sky(row, skies, rules["sky"]) for row in science},
+        "groups": _plan_groups(science, rules["combine"]),
+        "too_few": too_few,
+    }
+
+
+def _order(row):
+    """Order of rows everywhere: start, then identity, so that ties have one answer."""
+    return row["start_mjd"], row["id"]
+
+
+def _split(rows, same):
+    """Return lists of rows that agree in the keywords `same` (and in detector size), in order of their start."""
+    sets = {}
+    for row in rows:
+        key = tuple(row["keys"][name] for name in (*same, "DETXSIZE", "DETYSIZE"))
+        sets.setdefault(key, []).append(row)
+    return list(sets.values())
+
+
+def _calibration_name(reftype, first):
+    """Return the documented name of a calibration, dated by the start of its first exposure."""
+    keys = first["keys"]
+    date = keys["EXPDTST"][:19].replace("-", "").replace(":", "")
+    return f"{keys['INSTRUME']}_{keys['DETECTOR']}_{reftype}_{date}_0.0.1".lower()
+
+
+def _describe(rows, same):
+    """Return the members and the shared keywords of a planned product."""
+    return {
+        "members": [row["id"] for row in rows],
+        "keys": {name: rows[0]["keys"][name] for name in same},
+        "night_start": rows[0]["night_start"],
+        "mid_mjd": sum(row["start_mjd"] for row in rows) / len(rows),
+    }
+
+
+def _plan_masters(accepted, masters, too_few):
+    """Return the night's own calibrations."""
+    planned = {}
+    for reftype, rule in masters.items():
+        for rows in _split([row for row in accepted if row["kind"] == rule["kind"]], rule["same"]):
+            name = _calibration_name(reftype, rows[0])
+            entry = {**_describe(rows, rule["same"]), "type": reftype, "stage": rule["stage"]}
+            _keep_or_note(name, entry, rule["minimum"], planned, too_few)
+    return planned
+
+
+def _plan_skies(accepted, rule, too_few):
+    """Return the combined skies; a pause longer than max_gap_h starts a new one."""
+    planned = {}
+    for rows in _split([row for row in accepted if row["kind"] == "sky"], rule["same"]):
+        run = [rows[0]]
+        for row in [*rows[1:], None]:
+            gap_h = math.inf if row is None else HOURS_PER_DAY * (row["start_mjd"] - run[-1]["start_mjd"])
+            if gap_h <= rule["max_gap_h"]:
+                run.append(row)
+                continue
+            entry = {**_describe(run, rule["same"]), "type": "sky"}
+            _keep_or_note(_calibration_name("sky", run[0]), entry, rule["minimum"], planned, too_few)
+            run = [row]
+    return planned
+
+
+def _keep_or_note(name, entry, minimum, planned, too_few):
+    """Plan a product that has its minimum of members; note the others."""
+    found, entry["minimum"] = len(entry["members"]), minimum
+    if found >= minimum:
+        planned[name] = entry
+    else:
+        reason = f"{found} exposures, at least {minimum} needed"
+        too_few.append({"name": name, "type": entry["type"], "members": entry["members"], "reason": reason})
+
+
+def _choose_sky(row, skies, rule):
+    """Return the nearest fitting sky of a science exposure, and why the others were not chosen."""
+    rejected, fitting = [], []
+    for name, sky in skies.items():
+        differing = [key for key in rule["same"] if sky["keys"][key] != row["keys"][key]]
+        gap_h = HOURS_PER_DAY * abs(sky["mid_mjd"] - row["start_mjd"])
+        if differing:
+            rejected.append({"name": name, "reason": f"other {', '.join(differing)}"})
+        elif gap_h > rule["max_gap_h"]:
+            rejected.append({"name": name, "reason": f"{gap_h:.2f} h away, at most {rule['max_gap_h']} h"})
+        else:
+            fitting.append((gap_h, name))
+    if not fitting:
+        return {
+            "choice": None,
+            "reason": "no fitting sky exposures: median of the frame",
+            "rejected": rejected,
+        }
+    gap_h, choice = min(fitting)
+    rejected += [{"name": name, "reason": f"{gap:.2f} h away, farther"} for gap, name in sorted(fitting)[1:]]
+    return {"choice": choice, "reason": f"nearest, {gap_h:.2f} h away", "rejected": rejected}
+
+
+def _plan_groups(science, rule):
+    """Return the Level 3 groups: one target and configuration, one position angle."""
+    planned = {}
+    for rows in _split(science, rule["same"]):
+        keys = rows[0]["keys"]
+        stem = "{SEMID}-{PROGNUM}_{INSTRUME}_{DETECTOR}".format(**keys)
+        angles = _split_angles(rows, rule["max_pa_difference_deg"])
+        for members in angles:
+            parts = [stem, slug(keys["OBJECT"]), slug(keys["FILTER"]), keys["NIGHT"]]
+            if len(angles) > 1:
+                parts.append(f"pa{members[0]['keys']['PA'] or 0:.1f}")
+            if keys["SUBARRID"]:
+                parts.append(f"{keys['SUBARRID']:02d}")
+            name, serial = "_".join(parts), 2
+            while name in planned:
+                name, serial = f"{'_'.join(parts)}_{serial}", serial + 1
+            planned[name] = _describe(members, rule["same"])
+    return planned
+
+
+def _split_angles(rows, max_difference_deg):
+    """Return runs of rows whose position angle stays within `max_difference_deg` of the first one's."""
+    runs = []
+    for row in rows:
+        for run in runs:
+            difference = (row["keys"]["PA"] or 0.0) - (run[0]["keys"]["PA"] or 0.0)
+            if abs((difference + 180.0) % 360.0 - 180.0) <= max_difference_deg:
+                run.append(row)
+                break
+        else:
+            runs.append([row])
+    return runs

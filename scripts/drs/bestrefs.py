@@ -1,0 +1,301 @@
+"""Ask stock CRDS which references an exposure takes, and write the answer down with checksums.
+
+One process asks for a whole batch (crds takes a second to import, milliseconds per exposure). CRDS is never
+trusted with what it does silently: a wildcard in an exposure's header would match every rule, a reference in the
+cache is returned unchecked; both are refused here.
+"""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from astropy.io import fits
+
+from crds_ligeriri import session
+from drs.errors import ReductionError
+from drs.references import (
+    find_reference,
+    is_wildcard,
+    mapping_path,
+    read_server_config,
+    reference_path,
+    sha1,
+)
+
+ADVICE = "deliver a reference for it, override it, or choose another context"
+CASE = ("INSTRUME", "EXPDTST")  # what every lookup needs beside the keywords that a type matches
+NO_ENTRY = dict.fromkeys(("file", "size", "sha1", "rmap", "selector", "useafter", "source"))
+
+
+def resolve(exposures, context, types, cache, overlay=None):
+    """Return exposure -> manifest for a whole batch.
+
+    Parameters
+    ----------
+    exposures : dict
+        exposure -> {"needs": [type, ...], "keys": {FITS keyword: value}, "override": {type: path}}. The keys are
+        INSTRUME, EXPDTST (start of the exposure, UTC) and what the types match; override is optional, its paths
+        are kept as given.
+    context : dict
+        {"context", "sha1", ...} of `find_context`, or of a delivery (then "base" and "delivered" as well).
+    types : dict
+        Of `load_types`.
+    cache, overlay : path-like
+        Shared cache, only read; the night's own cache, which may be missing.
+
+    Returns
+    -------
+    dict
+        exposure -> {"exposure", "status": "resolved" | "failed", "reason", "context": {"name", "sha1"},
+        "crds_version", "keys", "references": {type: {"file", "size", "sha1", "rmap", "selector", "useafter",
+        "source": "context" | "night" | "override", "keyword", "reason",
+        "status": "found" | "not found" | "n/a" | "not needed"}}}
+
+    Raises
+    ------
+    ReductionError
+        The context or the cache cannot be used. An exposure that has no answer gets a failed manifest instead.
+    """
+    root = context_root(context, cache, overlay)
+    files = _Files(context, cache, overlay)
+    manifests = {}
+    with session(root) as crds:
+        rules = _Rules(crds, context)
+        for exposure, request in sorted(exposures.items()):
+            references = _resolve_exposure(request, rules, types, files)
+            manifests[exposure] = _manifest(exposure, request, context, references, crds.__version__)
+    return manifests
+
+
+def context_root(context, cache, overlay):
+    """Return the cache root that holds the context, the overlay first; refuse a context that has changed."""
+    read_server_config(cache)
+    roots = [Path(root) for root in (overlay, cache) if root is not None]
+    found = [root for root in roots if mapping_path(root, context["context"]).is_file()]
+    if not found:
+        raise ReductionError(
+            f"CRDS context {context['context']} is in none of {', '.join(map(str, roots))}; "
+            "find the context or deliver again"
+        )
+    path = mapping_path(found[0], context["context"])
+    if (actual := sha1(path)) != context["sha1"]:
+        raise ReductionError(
+            f"{path} has changed: sha1 {actual}, expected {context['sha1']}; find the context or deliver again"
+        )
+    return found[0]
+
+
+def delivered_files(context):
+    """Return name -> sha1 of the night's own references, those of every tier below included."""
+    base = context.get("base")
+    below = delivered_files(base) if isinstance(base, dict) else {}
+    return {**below, **context.get("delivered", {})}
+
+
+def _manifest(exposure, request, context, references, version):
+    """Return the manifest of one exposure."""
+    failed = [
+        f"{kind}: {references[kind]['reason']}"
+        for kind in sorted(references)
+        if references[kind]["status"] == "not found"
+    ]
+    return {
+        "exposure": exposure,
+        "status": "failed" if failed else "resolved",
+        "reason": "; ".join(failed),
+        "context": {"name": context["context"], "sha1": context["sha1"]},
+        "crds_version": version,
+        "keys": dict(request["keys"]),
+        "references": references,
+    }
+
+
+def _resolve_exposure(request, rules, types, files):
+    """Return type -> entry of the manifest for one exposure."""
+    keys, override = request["keys"], request.get("override") or {}
+    needs = {*request["needs"], *override}
+    entries = {
+        kind: {**NO_ENTRY, "keyword": facts["keyword"], "status": "not needed", "reason": ""}
+        for kind, facts in types.items()
+    }
+    asked = []
+    for kind in sorted(needs):
+        if kind not in types:
+            entries[kind] = _not_found({**NO_ENTRY, "keyword": ""}, f"no such type; known are {', '.join(types)}")
+        elif kind in override:
+            entries[kind] = _override(entries[kind], override[kind], keys, types[kind], files)
+        elif reason := _find_unusable_key(keys, types[kind]["match"]):
+            entries[kind] = _not_found(entries[kind], reason)
+        else:
+            asked.append(kind)
+    answers = rules.ask(keys, [types[kind]["filekind"].lower() for kind in asked])
+    for kind in asked:
+        filekind = types[kind]["filekind"].lower()
+        entries[kind] = _read_answer(entries[kind], answers[filekind], filekind, keys, rules)
+        if entries[kind]["status"] == "found":
+            entries[kind] = files.verify(entries[kind], keys["INSTRUME"])
+        elif entries[kind]["status"] == "not found":
+            values = ", ".join(f"{key} = {keys.get(key)}" for key in (*CASE, *types[kind]["match"]))
+            entries[kind]["reason"] += f"; asked for {values}; {ADVICE}"
+    return entries
+
+
+def _not_found(entry, reason):
+    """Return an entry that says why there is no reference."""
+    return {**entry, "status": "not found", "reason": reason}
+
+
+def _find_unusable_key(keys, match):
+    """Return why an exposure's keywords cannot be matched, or ''."""
+    for keyword in (*CASE, *match):
+        value = keys.get(keyword)
+        if is_wildcard(value):
+            found = "missing" if value is None else f"'{value}'"
+            return f"{keyword} is {found}, which would match every rule of CRDS; correct the header"
+    if _matching_date(keys["EXPDTST"]) is None:
+        return f"EXPDTST = '{keys['EXPDTST']}' is no date like 2024-09-24T10:00:00; correct the header"
+    return ""
+
+
+def _matching_date(text):
+    """Return the start of the exposure as CRDS compares it, in UTC to the second; None for no date and time."""
+    text = str(text).strip()
+    try:
+        date = datetime.fromisoformat(text)
+        date = date.astimezone(UTC) if date.tzinfo else date
+    except (ValueError, OverflowError):
+        return None
+    return f"{date:%Y-%m-%d %H:%M:%S}" if len(text) > len("2024-09-24") else None
+
+
+def _read_answer(entry, answer, filekind, keys, rules):
+    """Return the entry for CRDS's answer: a name, or 'NOT FOUND' with a text."""
+    if answer.startswith("NOT FOUND n/a"):
+        return {**entry, "status": "n/a", "reason": "the rules say that none applies"}
+    rule = rules.describe(keys["INSTRUME"], filekind)
+    if answer.startswith("NOT FOUND"):
+        text = " ".join(answer.removeprefix("NOT FOUND").split())
+        offered = f"; {rule['rmap']} offers {rule['offers']}" if rule["rmap"] else ""
+        return {**_not_found(entry, f"CRDS {rules.name} says: {text}{offered}"), "rmap": rule["rmap"]}
+    found = {"file": answer, "rmap": rule["rmap"], "selector": rule["selector"]}
+    useafter = rules.find_date(keys["INSTRUME"], filekind, answer)
+    return {**entry, **found, "useafter": useafter, "status": "found"}
+
+
+def _override(entry, path, keys, facts, files):
+    """Return the entry of a reference that the configuration names; differing keywords are its reason."""
+    entry = {**entry, "file": str(path), "source": "override"}
+    try:
+        header = fits.getheader(path)
+    except (OSError, TypeError, ValueError) as error:
+        return _not_found(entry, f"override {path} cannot be read as FITS ({error}); correct crds.override")
+    if header.get("DATAMODL") != facts["model"]:
+        reason = f"override {path} is a {header.get('DATAMODL', 'file without DATAMODL')}, not {facts['model']}"
+        return _not_found(entry, f"{reason}; correct crds.override")
+    differing = [
+        f"{key} is {header.get(key, 'missing')} in the reference, {keys.get(key)} in the exposure"
+        for key in ("INSTRUME", *facts["match"])
+        if str(header.get(key, "")).strip().upper() not in (str(keys.get(key)).upper(), "GENERIC")
+        and (key, header.get(key)) != ("SUBARRAY", "FULL")
+    ]
+    found = {"status": "found", "reason": "; ".join(differing), "useafter": header.get("USEAFTER")}
+    return files.verify({**entry, **found}, keys.get("INSTRUME"))
+
+
+class _Rules:
+    """The rules of one context, as far as a manifest quotes them; each rmap is read once."""
+
+    def __init__(self, crds, context):
+        """Load the context; one that cannot be loaded ends the batch."""
+        self.name = context["context"]
+        self._crds = crds
+        self._described, self._dates = {}, {}
+        try:
+            self._pmap = crds.get_cached_mapping(self.name)
+            crds.getrecommendations(
+                dict(zip(CASE, ("NONE", "2000-01-01 00:00:00"), strict=True)),
+                ["none"],
+                context=self.name,
+                observatory="ligeriri",
+            )
+        except crds.CrdsUnknownInstrumentError:
+            pass
+        except (Exception, SystemExit) as error:
+            raise ReductionError(
+                f"CRDS context {self.name} cannot be used: {error}; copy the cache again or name another context"
+            ) from error
+
+    def ask(self, keys, filekinds):
+        """Return filekind -> reference name or 'NOT FOUND ...', as crds answers."""
+        if not filekinds:
+            return {}
+        header = {**keys, "EXPDTST": _matching_date(keys["EXPDTST"])}
+        try:
+            answers = self._crds.getrecommendations(header, filekinds, context=self.name, observatory="ligeriri")
+        except (Exception, SystemExit) as error:
+            return dict.fromkeys(filekinds, f"NOT FOUND {error}")
+        return {kind: answers.get(kind, "NOT FOUND n/a") for kind in filekinds}
+
+    def describe(self, instrument, filekind):
+        """Return {"rmap", "selector", "offers"} of a type, empty where the context has no such rule."""
+        key = (instrument.lower(), filekind)
+        if key not in self._described:
+            try:
+                rmap = self._pmap.get_imap(key[0]).get_rmap(filekind)
+            except (Exception, SystemExit):
+                self._described[key] = {"rmap": None, "selector": None, "offers": ""}
+            else:
+                offers = "; ".join(f"{path} {', '.join(values)}" for path, values in rmap.get_parkey_map().items())
+                selector = rmap.header["classes"][-1]
+                self._described[key] = {"rmap": rmap.basename, "selector": selector, "offers": offers}
+        return self._described[key]
+
+    def find_date(self, instrument, filekind, name):
+        """Return the date under which the rules hold a reference."""
+        key = (instrument.lower(), filekind, name)
+        if key not in self._dates:
+            matches = self._pmap.get_imap(key[0]).get_rmap(filekind).file_matches(name)
+            dates = {row[-1][-1][1] for row in matches}
+            self._dates[key] = ", ".join(sorted(dates))
+        return self._dates[key]
+
+
+class _Files:
+    """The chosen files; each is looked for and hashed once per batch."""
+
+    def __init__(self, context, cache, overlay):
+        """Read what the checksums should be: the night's own, then the cache's download_metadata."""
+        metadata = read_server_config(cache).get("download_metadata") or {}
+        self._night = delivered_files(context)
+        self._expected = {**metadata, **{name: {"sha1sum": digest} for name, digest in self._night.items()}}
+        self._cache, self._overlay = cache, overlay or cache
+        self._facts = {}
+
+    def verify(self, entry, instrument):
+        """Return the entry with source, size and sha1, or as not found when the file is not what it should be."""
+        name = entry["file"]
+        if entry["source"] != "override":
+            entry = {**entry, "source": "night" if name in self._night else "context"}
+        key = (entry["source"], instrument, name)
+        if key not in self._facts:
+            self._facts[key] = self._examine(entry, instrument)
+        facts = self._facts[key]
+        return {**entry, **facts} if "reason" not in facts else {**_not_found(entry, ""), **facts}
+
+    def _examine(self, entry, instrument):
+        """Return {"size", "sha1"} of the file, or {"reason"}."""
+        root = self._overlay if entry["source"] == "night" else self._cache
+        path = find_reference(entry, instrument, [root])
+        if path is None:
+            missing = reference_path(root, instrument, entry["file"])
+            return {"reason": f"the chosen file {missing.name} is missing in {missing.parent.name}; fill the cache"}
+        facts = {"size": path.stat().st_size, "sha1": sha1(path)}
+        expected = {} if entry["source"] == "override" else self._expected.get(entry["file"], {})
+        pairs = [("size", "size"), ("sha1", "sha1sum")]
+        wrong = [
+            f"{ours} {facts[ours]}, expected {expected[theirs]}"
+            for ours, theirs in pairs
+            if theirs in expected and str(facts[ours]) != str(expected[theirs])
+        ]
+        if wrong:
+            return {"reason": f"the chosen file {path.name} is damaged: {'; '.join(wrong)}; copy it again"}
+        return facts

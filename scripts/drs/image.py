@@ -1,0 +1,31 @@
+"""The arrays of one rate image that the steps hand on: values, errors and flags."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from drs.dq import Flag
+
+
+class Image(NamedTuple):
+    """A rate image; all arrays have shape (ny, nx).
+
+    `rate` and `error` are float32 in e-/s, `dq` uint32, the variances float32 in (e-/s)^2 or None where unknown.
+    """
+
+    rate: np.ndarray
+    error: np.ndarray
+    dq: np.ndarray
+    var_poisson: np.ndarray | None = None
+    var_rnoise: np.ndarray | None = None
+
+    @property
+    def unusable(self):
+        """True where there is no value to use."""
+        return (self.dq & Flag.DO_NOT_USE != 0) | ~np.isfinite(self.rate) | ~np.isfinite(self.error)
+
+
+def check_shapes(image, calibration, name):
+    """Refuse arrays of different shapes, naming both."""
+    if image.rate.shape != calibration.rate.shape:
+        raise ValueError(f"{name} has shape {calibration.rate.shape}, the image {image.rate.shape} (ny, nx)")

@@ -1,0 +1,107 @@
+"""Put images of one field onto one pixel grid: plan the grid, resample, combine."""
+
+import numpy as np
+from astropy.wcs import WCS
+from drizzle.resample import Drizzle
+
+from drs.errors import ReductionError
+
+MAX_GROWTH = 25.0
+
+
+def plan_grid(headers, shapes):
+    """Return the WCS keywords and the shape (ny, nx) of the grid that holds all images.
+
+    The grid has the pixels of the first image, shifted by whole pixels, so that image is not resampled.
+
+    Parameters
+    ----------
+    headers : list of dict
+        WCS keywords of the images.
+    shapes : list of tuple
+        (ny, nx) of the images.
+
+    Raises
+    ------
+    ReductionError
+        The grid would be unreasonably large: the pointings are not of one field.
+    """
+    first = WCS(headers[0])
+    corners = []
+    for header, (ny, nx) in zip(headers, shapes, strict=True):
+        edge = np.array([[-0.5, -0.5], [nx - 0.5, -0.5], [-0.5, ny - 0.5], [nx - 0.5, ny - 0.5]])
+        corners.append(first.wcs_world2pix(WCS(header).wcs_pix2world(edge, 0), 0))
+    corners = np.concatenate(corners)
+    low = np.floor(np.round(corners.min(axis=0), 6) + 0.5)
+    high = np.ceil(np.round(corners.max(axis=0), 6) + 0.5)
+    nx, ny = (int(length) for length in high - low)
+    if not np.isfinite(corners).all() or nx * ny > MAX_GROWTH * shapes[0][0] * shapes[0][1]:
+        raise ReductionError(
+            f"the pointings span {nx} x {ny} pixels for images of {shapes[0][::-1]}: not one field; "
+            "correct RA, DEC or OBJECT in exposures.yaml"
+        )
+    keywords = dict(headers[0])
+    keywords["CRPIX1"] -= float(low[0])
+    keywords["CRPIX2"] -= float(low[1])
+    return keywords, (ny, nx)
+
+
+def resample(image, header, grid, shape):
+    """Return an image on the output grid: value, variance and coverage of each output pixel.
+
+    Output pixels take the mean of the input pixels they overlap, weighted by the overlapping area (drizzle with
+    pixfrac 1, Fruchter & Hook 2002, PASP 114, 144, eqs. 3-5); the variance carries the squared weights. Surface
+    brightness is conserved, and flux too as the pixels have the same size.
+
+    Parameters
+    ----------
+    image : Image
+        (ny, nx), e-/s.
+    header, grid : dict
+        WCS keywords of the image and of the output.
+    shape : tuple
+        (ny, nx) of the output.
+
+    Returns
+    -------
+    value, variance : ndarray, float32, shape
+        NaN where nothing falls.
+    coverage : ndarray, float32, shape
+        Overlapping area in input pixels, 1 where a pixel is fully covered by good input.
+    """
+    y, x = np.indices(image.rate.shape)
+    sky = WCS(header).wcs_pix2world(x.ravel(), y.ravel(), 0)
+    out_x, out_y = WCS(grid).wcs_world2pix(*sky, 0)
+    pixmap = np.stack([out_x.reshape(y.shape), out_y.reshape(y.shape)], axis=-1)
+    good = ~image.unusable
+    drizzle = Drizzle(kernel="square", fillval="NaN", fillval2="NaN", out_shape=shape, disable_ctx=True)
+    drizzle.add_image(
+        np.where(good, image.rate, 0.0).astype(np.float32),
+        exptime=1.0,
+        pixmap=pixmap,
+        data2=np.where(good, image.error**2, 0.0).astype(np.float32),
+        weight_map=good.astype(np.float32),
+        pixfrac=1.0,
+        in_units="cps",
+    )
+    variance = drizzle.out_img2[0] if isinstance(drizzle.out_img2, list) else drizzle.out_img2
+    return drizzle.out_img, variance, drizzle.out_wht
+
+
+def steepness(values, covered):
+    """Return how much the median image changes from a pixel to its neighbours, (ny, nx).
+
+    Frames of a dithered set sample a steep profile differently; a star's core may differ by a part of this.
+
+    Parameters
+    ----------
+    values : ndarray, float32, (n_frame, ny, nx)
+    covered : ndarray, bool, (n_frame, ny, nx)
+    """
+    stacked = np.where(covered, values, np.nan)
+    empty = ~covered.any(axis=0)
+    stacked[0][empty] = 0.0
+    median = np.pad(np.nanmedian(stacked, axis=0), 1, mode="edge")
+    centre = median[1:-1, 1:-1]
+    neighbours = (median[:-2, 1:-1], median[2:, 1:-1], median[1:-1, :-2], median[1:-1, 2:])
+    return np.max([np.abs(centre - neighbour) for neighbour in neighbours], axis=0).astype(np.float32)

@@ -1,0 +1,262 @@
+"""The night table: one row per raw file, made from headers alone.
+
+A row is accepted with its identity, kind and configuration, or it is rejected, excluded or set aside with the
+reason. Names of files are never parsed; two files with one identity are both rejected.
+"""
+
+import math
+import re
+from datetime import UTC, datetime, timedelta
+
+from drs.errors import ReductionError
+from drs.headers import SUFFIXES, scan_headers
+from drs.schema import PRODUCTS, load_schema
+
+MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC)
+JD_MINUS_MJD = 2400000.5
+MS_PER_DAY = 86_400_000
+REQUIRED = ("INSTRUME", "DETECTOR", "EXPNUM")
+DEFAULTS = {
+    "PROGNUM": "P001",
+    "OBSNUM": "001",
+    "SUBARRID": 0,
+    "SUBARRAY": "FULL",
+    "READMODE": "DEFAULT",
+    "PUPIL": "CLEAR",
+    "OBJECT": "",
+}
+CONFIGURATION = ("INSTRUME", "DETECTOR", "INSTERA", "READMODE", "SUBARRAY", "SUBARRID", "FILTER", "PUPIL")
+IDENTITY = ("SEMID", "PROGNUM", "OBSNUM", "EXPNUM")
+
+
+def scan_raw(folder, cache):
+    """Return the header scans of all FITS files of a folder, reading only files that changed.
+
+    Parameters
+    ----------
+    folder : Path
+        The night's `raw/`.
+    cache : dict
+        Earlier result of this function.
+
+    Returns
+    -------
+    scans : dict
+        File name -> {size, mtime_ns, and either keywords, images, notes or error}.
+    """
+    scans = {}
+    for path in sorted(folder.iterdir()):
+        if not path.name.endswith(SUFFIXES):
+            continue
+        try:
+            stat = path.stat()
+            stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+            known = cache.get(path.name, {})
+            if all(known.get(key) == value for key, value in stamp.items()):
+                scans[path.name] = known
+            else:
+                scans[path.name] = {**stamp, **scan_headers(path)}
+        except ReductionError as error:
+            scans[path.name] = {**stamp, "error": str(error)}
+        except OSError as error:
+            scans[path.name] = {"error": f"cannot be opened ({error.strerror}): check the file or link"}
+    return scans
+
+
+def build_rows(scans, instruments, associations, corrections):
+    """Return one row per file, in order of start time and name; a pure function of its arguments.
+
+    Parameters
+    ----------
+    scans : dict
+        Result of `scan_raw`.
+    instruments : dict
+        INSTRUME -> content of config/instruments/*.yaml.
+    associations : dict
+        Content of config/associations.yaml.
+    corrections : dict
+        Content of the night's exposures.yaml: `exclude` [{file, reason}] and `correct` [{file, set, reason}].
+
+    Returns
+    -------
+    rows : list of dict
+        With `file`, `status` (accepted, rejected, excluded, set aside), `reason`, `notes`, and for accepted rows
+        `id`, `obs`, `exp`, `kind`, `mode`, `keys`, `start_mjd`, `corrections`.
+    """
+    _check_files_exist(corrections, scans)
+    rows = [_build_row(file, scans[file], instruments, associations, corrections) for file in scans]
+    _reject_shared_identities(rows)
+    return sorted(rows, key=lambda row: (row.get("start_mjd", math.inf), row["file"]))
+
+
+def _check_files_exist(corrections, scans):
+    """Refuse an exposures.yaml that names a file the night does not hold."""
+    entries = [*corrections.get("exclude", ()), *corrections.get("correct", ())]
+    if unknown := sorted({entry["file"] for entry in entries} - set(scans)):
+        raise ReductionError(f"exposures.yaml names files that are not in raw/: {', '.join(unknown)}")
+
+
+def _build_row(file, scan, instruments, associations, corrections):
+    """Return the row of one file."""
+    row = {"file": file, "status": "rejected", "reason": "", "notes": list(scan.get("notes", ()))}
+    for entry in corrections.get("exclude", ()):
+        if entry["file"] == file:
+            return {**row, "status": "excluded", "reason": entry["reason"]}
+    if "error" in scan:
+        return {**row, "reason": scan["error"]}
+    applied = [entry for entry in corrections.get("correct", ()) if entry["file"] == file]
+    keywords = dict(scan["keywords"])
+    for entry in applied:
+        keywords.update(entry["set"])
+    row["corrections"] = [{"set": entry["set"], "reason": entry["reason"]} for entry in applied]
+    try:
+        return {**row, **_classify(keywords, scan["images"], instruments, associations)}
+    except ReductionError as error:
+        return {**row, "reason": str(error)}
+
+
+def _classify(keywords, images, instruments, associations):
+    """Return identity, kind and configuration of one exposure; refuse what cannot be placed."""
+    _check_keywords(keywords)
+    instrument = instruments.get(keywords["INSTRUME"])
+    if instrument is None:
+        raise ReductionError(f"INSTRUME '{keywords['INSTRUME']}' has no file in config/instruments")
+    detector = instrument["detectors"].get(keywords["DETECTOR"])
+    if detector is None:
+        known = ", ".join(instrument["detectors"])
+        raise ReductionError(f"{instrument['name']} has no detector '{keywords['DETECTOR']}', expected one of {known}")
+    kind, imtype = _find_kind(keywords, associations)
+    start_mjd = _start_mjd(keywords)
+    night_mjd, night = _night(start_mjd, instrument)
+    keys = {**DEFAULTS, "SEMID": _semester(night_mjd), "INSTERA": instrument["era"], "FILTER": "NONE"}
+    known = (*CONFIGURATION, *IDENTITY, "OBJECT")
+    keys |= {key: keywords[key] for key in known if key in keywords}
+    keys |= {"IMTYPE": imtype, "NIGHT": night, "EXPDTST": _iso(start_mjd)}
+    for key in ("RA", "DEC", "PA", "AIRMASS", "EXPTIME", "DETXSIZE", "DETYSIZE"):
+        keys[key] = keywords.get(key)
+    if kind == "engineering":
+        return {
+            "status": "set aside",
+            "reason": f"engineering exposure (IMTYPE {imtype})",
+            "start_mjd": start_mjd,
+        }
+    _check_shape(images)
+    _check_needs(kind, keys)
+    obs = "{SEMID}-{PROGNUM}-{OBSNUM}_{INSTRUME}_{DETECTOR}_{IMTYPE}".format(**keys)
+    exp = f"{keys['EXPNUM']:04d}-{keys['SUBARRID']:02d}"
+    return {
+        "status": "accepted",
+        "id": f"{obs}_{exp}",
+        "obs": obs,
+        "exp": exp,
+        "kind": kind,
+        "mode": detector["mode"],
+        "keys": keys,
+        "start_mjd": start_mjd,
+        "night_start": _iso(night_mjd)[:19],
+    }
+
+
+def _check_keywords(keywords):
+    """Refuse a header without the keywords of an identity, or with an illegal value."""
+    missing = [key for key in REQUIRED if key not in keywords]
+    if "IMTYPE" not in keywords and "OBSNAME" not in keywords:
+        missing.append("IMTYPE (or OBSNAME)")
+    if missing:
+        raise ReductionError(f"keyword {', '.join(missing)} is missing: give it in exposures.yaml (correct: set:)")
+    schema = load_schema(PRODUCTS / "common.yaml")
+    legal = schema.schema["$defs"]["keywords"]["properties"]
+    for key in sorted(legal.keys() & keywords.keys() - {"TELESCOP", "DRSVER", "DATAMODL"}):
+        for error in schema.evolve(schema=legal[key]).iter_errors(keywords[key]):
+            raise ReductionError(f"keyword {key} is illegal: {error.message}: correct it in exposures.yaml")
+
+
+def _find_kind(keywords, associations):
+    """Return (kind, IMTYPE) from IMTYPE and OBSNAME, which must agree."""
+    imtypes, obsnames = associations["imtypes"], associations["obsnames"]
+    imtype, obsname = keywords.get("IMTYPE"), str(keywords.get("OBSNAME", ""))
+    suffix = obsname.rpartition("-")[2]
+    if imtype is None:
+        if suffix not in obsnames:
+            raise ReductionError(f"OBSNAME '{obsname}' ends in none of {', '.join(obsnames)}")
+        kind = obsnames[suffix]
+        return kind, next(name for name, other in imtypes.items() if other == kind)
+    if imtype not in imtypes:
+        raise ReductionError(f"IMTYPE '{imtype}' is none of {', '.join(imtypes)}")
+    if obsnames.get(suffix, imtypes[imtype]) != imtypes[imtype] and imtypes[imtype] != "engineering":
+        raise ReductionError(f"IMTYPE '{imtype}' and OBSNAME '{obsname}' disagree: correct one in exposures.yaml")
+    return imtypes[imtype], imtype
+
+
+def _start_mjd(keywords):
+    """Return the MJD of the exposure's start: EXPDTST, EXPMJDST, EXPJDST, or DATE-OBS (with TIME-OBS)."""
+    text = keywords.get("EXPDTST") or keywords.get("DATE-OBS")
+    try:
+        if text:
+            if "T" not in text and keywords.get("TIME-OBS"):
+                text = f"{text}T{keywords['TIME-OBS']}"
+            moment = datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=UTC)
+            return round((moment - MJD_ZERO) / timedelta(days=1), 9)
+        for key in ("EXPMJDST", "EXPJDST"):
+            if key in keywords:
+                value = float(keywords[key])
+                return round(value - JD_MINUS_MJD if value > JD_MINUS_MJD else value, 9)
+    except (TypeError, ValueError) as error:
+        raise ReductionError(f"the start time cannot be read ({error}): give EXPDTST as 2024-09-24T05:00:00") from error
+    raise ReductionError("no start time (EXPDTST, EXPMJDST or DATE-OBS): give EXPDTST in exposures.yaml")
+
+
+def _iso(mjd):
+    """Return an MJD as ISO text (UTC) with milliseconds."""
+    moment = MJD_ZERO + timedelta(milliseconds=round(mjd * MS_PER_DAY))
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00")
+
+
+def _night(start_mjd, instrument):
+    """Return the MJD of the noon before the exposure and the night's name, the local date at that noon."""
+    noon = instrument["night_starts_ut_h"] / 24
+    night_mjd = math.floor(start_mjd - noon) + noon
+    return night_mjd, _iso(night_mjd)[:10].replace("-", "")
+
+
+def _semester(night_mjd):
+    """Return Keck's semester of a night: A is February to July, B August to January."""
+    date = MJD_ZERO + timedelta(days=night_mjd)
+    if date.month == 1:
+        return f"{date.year - 1}B"
+    return f"{date.year}{'A' if date.month < 8 else 'B'}"
+
+
+def _check_shape(images):
+    """Refuse a file whose first image cannot be a ramp."""
+    if not images:
+        raise ReductionError("no image extension: expected the reads of a ramp in DATA")
+    name, shape = next((image for image in images if image[0] in ("DATA", "SCI")), images[0])
+    if len(shape) not in (3, 4) or 0 in shape:
+        raise ReductionError(f"{name or 'the image'} has axes {tuple(shape)}: expected 3 or 4 axes, a stack of reads")
+
+
+def _check_needs(kind, keys):
+    """Refuse what cannot be calibrated: a science frame without pointing, a light frame without filter."""
+    needs = {"science": ("RA", "DEC", "FILTER"), "sky": ("FILTER",), "flat": ("FILTER",)}.get(kind, ())
+    absent = [key for key in needs if keys[key] in (None, "NONE")]
+    if absent:
+        raise ReductionError(f"a {kind} exposure without {', '.join(absent)}: give it in exposures.yaml")
+
+
+def _reject_shared_identities(rows):
+    """Reject (in place) all rows that claim one identity, naming their files."""
+    files = {}
+    for row in rows:
+        if row["status"] == "accepted":
+            files.setdefault(row["id"], []).append(row["file"])
+    for row in rows:
+        if row["status"] == "accepted" and len(files[row["id"]]) > 1:
+            named = ", ".join(files[row["id"]])
+            row["status"] = "rejected"
+            row["reason"] = f"identity {row['id']} is claimed by {named}: exclude all but one in exposures.yaml"
+
+
+def slug(text):
+    """Return `text` as part of a file name: letters, digits and + . - only."""
+    return re.sub(r"[^A-Za-z0-9+.-]+", "-", text).strip("-.") or "none"

@@ -1,0 +1,134 @@
+"""The plan before anything is reduced: the references that CRDS will choose, calibrations of the night included."""
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from astropy.io import fits
+
+from drs import bestrefs
+from drs.delivery import deliver
+
+
+def predict_references(night, requests, context, types, cache):
+    """Return exposure id -> manifest as CRDS will answer, stage by stage.
+
+    The calibrations that the night will make are stood in for by files that hold only their header, delivered to a
+    throw-away copy of the context by the same code that will deliver the real ones.
+
+    Parameters
+    ----------
+    night : dict
+        Content of plan/night.json.
+    requests : dict
+        stage -> content of plan/stages/<stage>.json.
+    context : dict
+        Content of plan/context.json.
+    types : dict
+        Of `drs.references.load_types`.
+    cache : Path
+    """
+    manifests = {}
+    with TemporaryDirectory(prefix="prediction_") as folder:
+        overlay = Path(folder, "crds")
+        for stage, exposures in requests.items():
+            manifests |= bestrefs.resolve(exposures, context, types, cache, overlay)
+            planned = {name: entry for name, entry in night["masters"].items() if entry["stage"] == stage}
+            if planned:
+                stubs = [_write_stub(Path(folder), name, entry, types) for name, entry in planned.items()]
+                context = deliver(stubs, context, stage, types, cache, overlay, certify=False)
+    return manifests
+
+
+def _write_stub(folder, name, entry, types):
+    """Write the header of a planned calibration as a file of its own; return its path."""
+    header = fits.Header({key: value for key, value in entry["keys"].items() if key not in ("NIGHT", "SUBARRID")})
+    header["REFTYPE"] = types[entry["type"]]["filekind"]
+    header["USEAFTER"] = entry["night_start"]
+    path = folder / f"{name}.fits"
+    fits.PrimaryHDU(header=header).writeto(path)
+    return path
+
+
+def tabulate(night, manifests):
+    """Return the plan as a document: for every exposure its products, references and sky, with the reasons.
+
+    Parameters
+    ----------
+    night : dict
+        Content of plan/night.json.
+    manifests : dict
+        Of `predict_references`.
+    """
+    used_by = {}
+    for section, pattern in (
+        ("masters", "calibrations/{}"),
+        ("skies", "calibrations/{}"),
+        ("groups", "level3/{}_LVL3"),
+    ):
+        for name, entry in night[section].items():
+            for identity in entry["members"]:
+                used_by.setdefault(identity, []).append(pattern.format(name) + ".fits")
+    exposures = {}
+    for row in night["rows"]:
+        if row["status"] != "accepted":
+            continue
+        identity = row["id"]
+        products = [f"level1/{row['obs']}_LVL1_{row['exp']}.fits"]
+        if row["kind"] in ("science", "sky"):
+            products.append(f"level2/{row['obs']}_LVL2_{row['exp']}.fits")
+        manifest = manifests[identity]
+        exposures[identity] = {
+            "file": row["file"],
+            "kind": row["kind"],
+            "object": row["keys"]["OBJECT"],
+            "filter": row["keys"]["FILTER"],
+            "start": row["keys"]["EXPDTST"],
+            "products": products,
+            "used_by": used_by.get(identity, []),
+            "status": manifest["status"],
+            "reason": manifest["reason"],
+            "references": manifest["references"],
+            "sky": night["sky"].get(identity),
+        }
+    set_apart = [row for row in night["rows"] if row["status"] != "accepted"]
+    return {
+        "exposures": exposures,
+        "masters": night["masters"],
+        "skies": night["skies"],
+        "groups": night["groups"],
+        "too_few": night["too_few"],
+        "not_reduced": [{key: row[key] for key in ("file", "status", "reason")} for row in set_apart],
+        "notes": [{"file": row["file"], "notes": row["notes"]} for row in night["rows"] if row["notes"]],
+    }
+
+
+def format_plan(plan):
+    """Return the plan as text for a terminal."""
+    lines = [f"{len(plan['exposures'])} exposures are reduced, {len(plan['not_reduced'])} files are not", ""]
+    for title, chosen in (("exposures", plan["exposures"]),):
+        lines.append(
+            f"{title.upper()} (references and where CRDS takes them from: c context, n this night, o override)"
+        )
+        for identity, entry in chosen.items():
+            lines.append(f"  {identity}  {entry['kind']}  {entry['object'] or '-'}  {entry['filter']}  {entry['file']}")
+            if entry["status"] != "resolved":
+                lines.append(f"      NOT REDUCED: {entry['reason']}")
+            files = [
+                f"{reftype}={reference['file']} ({reference['source'][0]})"
+                for reftype, reference in entry["references"].items()
+                if reference["status"] == "found"
+            ]
+            lines += [f"      {text}" for text in files]
+            if entry["sky"]:
+                lines.append(f"      sky={entry['sky']['choice'] or 'median of the image'}: {entry['sky']['reason']}")
+            lines += [f"      -> {product}" for product in [*entry["products"], *entry["used_by"]]]
+    for title in ("masters", "skies", "groups"):
+        lines += ["", {"masters": "CALIBRATIONS", "skies": "SKY FRAMES", "groups": "LEVEL 3"}[title]]
+        lines += [f"  {name}: {len(entry['members'])} exposures" for name, entry in plan[title].items()] or ["  none"]
+    lines += ["", "TOO FEW EXPOSURES FOR"]
+    lines += [f"  {entry['name']}: {entry['reason']}" for entry in plan["too_few"]] or ["  nothing"]
+    lines += ["", "NOT REDUCED"]
+    lines += [f"  {row['file']}: {row['status']}: {row['reason']}" for row in plan["not_reduced"]] or ["  nothing"]
+    lines += [f"  note on {entry['file']}: {'; '.join(entry['notes'])}" for entry in plan["notes"]]
+    return os.linesep.join(lines) + os.linesep

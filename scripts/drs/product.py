@@ -1,0 +1,315 @@
+"""FITS products: read, check against config/products, write atomically. The border between FITS and arrays.
+
+A product holds a PRIMARY header with all keywords, image extensions with BUNIT and WCS, and the tables
+`DQ_DEF` (meaning of the flag bits), `PARAMETERS` (step, name, value) and `PROVENANCE` (role, file, sha256).
+It holds no time of writing and no path of a machine: the same input gives the same bytes.
+"""
+
+import hashlib
+import json
+import logging
+import os
+import warnings
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+
+from drs import dq
+from drs.errors import ReductionError
+from drs.image import Image
+from drs.schema import PRODUCTS, find_problems, keyword_descriptions, product_models
+
+VERSION = "0.1.0"
+REFUSED = "REFUSED: "
+TABLES = ("DQ_DEF", "PARAMETERS", "PROVENANCE")
+STEP_KEYWORDS = {
+    "dq_init": "S_DQINIT",
+    "saturation": "S_SATCHK",
+    "bias": "S_BIAS",
+    "nonlin": "S_NLCORR",
+    "jump": "S_JUMPD",
+    "fit_ramp": "S_RAMPFI",
+    "gain": "S_GANSCL",
+    "dark": "S_DARK",
+    "flat": "S_FLAT",
+    "sky": "S_SKYSUB",
+    "wcs": "S_WCS",
+    "resample": "S_RESAMP",
+    "normalize": "S_NORMAL",
+}
+
+
+@dataclass(frozen=True)
+class Product:
+    """One product in memory; arrays are plain numpy in native byte order.
+
+    Attributes
+    ----------
+    keywords : dict
+        PRIMARY keywords without structure; DATAMODL names the model and so the schema.
+    arrays : dict of ndarray
+        EXTNAME -> array; images (ny, nx).
+    units : dict of str
+        EXTNAME -> BUNIT; '' is dimensionless, a flag array has no entry.
+    wcs : dict
+        WCS keywords, written into every image extension.
+    parameters : tuple of (step, name, value)
+        Every parameter of every step so far, values as JSON text.
+    history : tuple of str
+        HISTORY lines: corrections of the header, skipped inputs, each with its reason.
+    """
+
+    keywords: dict
+    arrays: dict
+    units: dict = field(default_factory=dict)
+    wcs: dict = field(default_factory=dict)
+    parameters: tuple = ()
+    history: tuple = ()
+
+    @property
+    def model(self):
+        """Name of the product's data model."""
+        return self.keywords.get("DATAMODL", "")
+
+    @property
+    def refusal(self):
+        """Why this product was refused (see `mark_refusal`); None for a good one."""
+        lines = "".join(self.history)
+        return lines.partition(REFUSED)[2] if self.keywords.get("DATAQUAL") == "BAD" and REFUSED in lines else None
+
+    @property
+    def image(self):
+        """The rate image of this product, for the steps of the library."""
+        arrays = self.arrays
+        return Image(arrays["SCI"], arrays["ERR"], arrays["DQ"], arrays.get("VAR_POISSON"), arrays.get("VAR_RNOISE"))
+
+    def with_image(self, image):
+        """Return a copy with the arrays of `image`."""
+        names = ("SCI", "ERR", "DQ", "VAR_POISSON", "VAR_RNOISE")
+        arrays = {name: array for name, array in zip(names, image, strict=True) if array is not None}
+        return replace(self, arrays=arrays, units={name: self.units[name] for name in arrays if name in self.units})
+
+    def with_step(self, step, *, skipped=None, **parameters):
+        """Return a copy that says `step` was done with `parameters`, or skipped and why."""
+        status = f"SKIPPED: {skipped}" if skipped else "COMPLETE"
+        rows = tuple((step, name, json.dumps(value)) for name, value in sorted(parameters.items()))
+        keywords = {**self.keywords, STEP_KEYWORDS[step]: status}
+        return replace(self, keywords=keywords, parameters=self.parameters + rows)
+
+
+def read(path, *, models=None, unit=None):
+    """Return the product in the FITS file `path`, checked against its schema.
+
+    Parameters
+    ----------
+    path : path-like
+    models : str or tuple of str, optional
+        Models that the caller can use.
+    unit : str, optional
+        BUNIT that SCI must have, for example 'electron/s'.
+
+    Raises
+    ------
+    ReductionError
+        The file cannot be read, is another model, disagrees with its schema, or has another unit.
+    """
+    try:
+        product = _load(Path(path))
+    except (OSError, TypeError, ValueError, KeyError) as error:
+        raise ReductionError(f"{path} cannot be read as a product ({error}); make it again") from error
+    allowed = (models,) if isinstance(models, str) else models
+    if allowed and product.model not in allowed:
+        raise ReductionError(f"{path} is a {product.model or 'file without DATAMODL'}, not {' or '.join(allowed)}")
+    check(product, name=path)
+    if unit is not None and product.units.get("SCI") != unit:
+        raise ReductionError(f"{path}: SCI is in '{product.units.get('SCI')}', expected '{unit}'")
+    return product
+
+
+def _load(path):
+    """Return the product in `path` as it stands, unchecked."""
+    arrays, units, wcs, parameters = {}, {}, {}, ()
+    with fits.open(path, memmap=False) as hdus:
+        header = hdus[0].header
+        for hdu in hdus[1:]:
+            if hdu.name == "PARAMETERS":
+                parameters = tuple((row["STEP"], row["NAME"], row["VALUE"]) for row in hdu.data)
+            elif hdu.is_image and hdu.data is not None:
+                name = "SCI" if hdu.name == "DATA" else hdu.name
+                arrays[name] = np.ascontiguousarray(hdu.data, dtype=hdu.data.dtype.newbyteorder("="))
+                if "BUNIT" in hdu.header:
+                    units[name] = hdu.header["BUNIT"].strip()
+                wcs = wcs or _wcs_keywords(hdu.header)
+        history = tuple(str(line) for line in header.get("HISTORY", ()))
+        structure = ("SIMPLE", "BITPIX", "NAXIS", "EXTEND", "CHECKSUM", "DATASUM", "HISTORY", "COMMENT", "")
+        keywords = {card.keyword: card.value for card in header.cards if card.keyword not in structure}
+    return Product(keywords, arrays, units, wcs, parameters, history)
+
+
+def _wcs_keywords(header):
+    """Return the WCS keywords of an image header."""
+    prefixes = ("CTYPE", "CUNIT", "CRVAL", "CRPIX", "CDELT", "PC", "CD", "A_", "B_", "AP_", "BP_")
+    names = ("WCSAXES", "RADESYS", "EQUINOX", "LONPOLE", "LATPOLE", "SPECSYS")
+    return {k: header[k] for k in header if k in names or (k.startswith(prefixes) and k[-1].isdigit())}
+
+
+def with_wcs(product, wcs):
+    """Return a copy of the product with these WCS keywords in every image."""
+    return replace(product, wcs=wcs)
+
+
+def with_history(product, lines):
+    """Return a copy of the product with more HISTORY lines."""
+    return replace(product, history=(*product.history, *lines))
+
+
+@contextmanager
+def mark_refusal(path, template, *, mark):
+    """Write a product marked BAD in place of raising, so that one bad exposure does not stop a night.
+
+    The product holds one NaN pixel, DATAQUAL = 'BAD' and the reason; later steps leave it out or hand the mark
+    on, and `check_night` fails at the end with the reason.
+
+    Parameters
+    ----------
+    path : path-like
+        Where the product would have been written.
+    template : Product
+        Keywords, parameters and history for the header.
+    mark : bool
+        False lets the ReductionError through.
+    """
+    try:
+        yield
+    except ReductionError as error:
+        if not mark:
+            raise
+        logging.getLogger(__name__).error("%s", error)
+        reason = " ".join(str(error).split()).encode("ascii", "replace").decode()
+        nothing = np.full((1, 1), np.nan, np.float32)
+        units = dict.fromkeys(("SCI", "ERR"), "" if template.model == "FlatModel" else "electron/s")
+        arrays = {"SCI": nothing, "ERR": nothing, "DQ": np.full((1, 1), dq.Flag.DO_NOT_USE, np.uint32)}
+        keywords = {**template.keywords, "DATAQUAL": "BAD"}
+        history = (*template.history, f"{REFUSED}{reason}")
+        write(path, replace(template, keywords=keywords, arrays=arrays, units=units, wcs={}, history=history))
+
+
+def describe(product):
+    """Return the product as the plain document that its schema speaks of."""
+    extensions = {}
+    for name, array in product.arrays.items():
+        extensions[name] = {"dtype": str(array.dtype), "ndim": array.ndim}
+        if name in product.units:
+            extensions[name]["unit"] = product.units[name]
+    return {"keywords": product.keywords, "extensions": extensions}
+
+
+def check(product, *, name):
+    """Refuse a product that disagrees with its schema, or whose images differ in shape."""
+    if product.model not in product_models():
+        raise ReductionError(f"{name}: DATAMODL '{product.model}' is none of {', '.join(product_models())}")
+    problems = find_problems(PRODUCTS / f"{product.model}.yaml", describe(product))
+    shapes = {extension: array.shape[-2:] for extension, array in product.arrays.items()}
+    if len(set(shapes.values())) > 1:
+        problems.append(f"images of different shapes (ny, nx): {shapes}")
+    if problems:
+        raise ReductionError(f"{name} is not a valid {product.model}:\n  " + "\n  ".join(problems))
+
+
+def write(path, product, *, inputs=None):
+    """Write a product: checked first, under a temporary name, synced, renamed.
+
+    Parameters
+    ----------
+    path : path-like
+        Name of the FITS file; a file of that name is replaced as a whole or not at all.
+    product : Product
+    inputs : dict, optional
+        role -> path or list of paths, listed with their sha256 in PROVENANCE.
+    """
+    path = Path(path)
+    product = replace(product, keywords={**product.keywords, "DRSVER": VERSION})
+    check(product, name=path)
+    hdus = fits.HDUList([_primary(product)])
+    hdus.extend(_image(product, name) for name in product.arrays)
+    if "DQ" in product.arrays:
+        hdus.append(fits.BinTableHDU(dq.definition_table(), name="DQ_DEF"))
+    hdus.append(_table("PARAMETERS", ("STEP", "NAME", "VALUE"), product.parameters))
+    hdus.append(_table("PROVENANCE", ("ROLE", "FILE", "SHA256"), _provenance(inputs or {})))
+    for hdu in hdus:
+        hdu.add_checksum(when="of this HDU")
+    write_atomically(path, hdus.writeto)
+
+
+def _primary(product):
+    """Return the PRIMARY HDU: every keyword with its meaning, sorted as given, then HISTORY."""
+    header, comments = fits.Header(), _comments()
+    for keyword, value in product.keywords.items():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", fits.verify.VerifyWarning)  # a long value cuts its comment
+            header[keyword] = (value, comments.get(keyword, ""))
+    for line in product.history:
+        header.add_history(line)
+    return fits.PrimaryHDU(header=header)
+
+
+@cache
+def _comments():
+    """Return keyword -> comment, steps and references included."""
+    steps = {keyword: f"status of step {step}" for step, keyword in STEP_KEYWORDS.items()}
+    return {**keyword_descriptions(), **steps}
+
+
+def _image(product, name):
+    """Return one image extension with BUNIT and the WCS."""
+    header = fits.Header()
+    if name in product.units:
+        header["BUNIT"] = (product.units[name], "unit of the values")
+    header.update(product.wcs)
+    return fits.ImageHDU(product.arrays[name], header=header, name=name)
+
+
+def _table(name, columns, rows):
+    """Return a table extension of text columns, as wide as their longest value."""
+    width = [max([1, *(len(str(row[k])) for row in rows)]) for k in range(len(columns))]
+    dtype = [(column, f"U{width[k]}") for k, column in enumerate(columns)]
+    return fits.BinTableHDU(np.array([tuple(map(str, row)) for row in rows], dtype=dtype), name=name)
+
+
+def _provenance(inputs):
+    """Return (role, file name, sha256) of every input, roles in the order given."""
+    rows = []
+    for role, paths in inputs.items():
+        paths = [paths] if isinstance(paths, (str, os.PathLike)) else paths
+        rows += [(role, Path(path).name, sha256(path)) for path in paths]
+    return rows
+
+
+def sha256(path):
+    """Return the sha256 of a file as hexadecimal text."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_atomically(path, write_to):
+    """Call `write_to(stream)` on a new file beside `path`, sync it, and rename it to `path`."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.part")
+    with part.open("wb") as stream:
+        write_to(stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    part.replace(path)
+
+
+def write_json(path, document):
+    """Write `document` as JSON with sorted keys; equal content leaves the file untouched."""
+    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    path = Path(path)
+    if not path.exists() or path.read_text() != text:
+        write_atomically(path, lambda stream: stream.write(text.encode()))

@@ -1,0 +1,256 @@
+"""Reference files as a manifest names them: find the context, write manifests, open what they name.
+
+A manifest is one exposure's answer of CRDS (`drs.bestrefs` asks): it names every reference file with its
+sha1, or says why there is none. This module does not import crds: opening references must start fast.
+"""
+
+import ast
+import hashlib
+import json
+import re
+from pathlib import Path
+
+from drs.errors import ReductionError
+from drs.product import write_json
+from drs.schema import check_document, load_yaml
+
+TYPES_SCHEMA = Path(__file__).resolve().parents[2] / "config" / "references.schema.yaml"
+NO_VALUE = ("", "*", "ANY", "NONE", "UNDEFINED")
+MATCHES_ALL = ("N/A", "NOT APPLICABLE", "NOT_APPLICABLE", "()", "-2147483648")  # crds compares the beginning
+CONTEXT_NAME = re.compile(r"ligeriri_[0-9]{4,}\.pmap")
+
+
+def load_types(path):
+    """Return type -> {filekind, keyword, model, match, selector, tier} of config/references.yaml, checked."""
+    types = load_yaml(path)
+    check_document(TYPES_SCHEMA, types, name=path)
+    return types
+
+
+def is_wildcard(value):
+    """Return True for a keyword's value that CRDS would match with every rule, or that is no value at all."""
+    text = str("" if value is None else value).strip().upper()
+    return text in NO_VALUE or text.startswith(MATCHES_ALL)
+
+
+def mapping_path(root, name):
+    """Return the path of a rule file in the cache `root`."""
+    return Path(root) / "mappings" / "ligeriri" / name
+
+
+def reference_path(root, instrument, name):
+    """Return the path of a reference file in the cache `root`."""
+    return Path(root) / "references" / "ligeriri" / instrument.lower() / name
+
+
+def read_server_config(cache):
+    """Return the cache's own description of itself (operational_context, download_metadata, ...)."""
+    path = Path(cache) / "config" / "ligeriri" / "server_config"
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise ReductionError(
+            f"{cache} is not a CRDS cache of observatory ligeriri: {path} cannot be read ({error.strerror}); "
+            "give the root of a cache (it holds config/, mappings/ and references/) or fill one first"
+        ) from error
+    try:
+        return dict(ast.literal_eval(text))
+    except (ValueError, SyntaxError, TypeError) as error:
+        raise ReductionError(f"{path} is not a Python dictionary ({error}); copy the cache again") from error
+
+
+def find_context(cache, configured, environ):
+    """Return the CRDS context to reduce with.
+
+    Parameters
+    ----------
+    cache : path-like
+        Root of the CRDS cache.
+    configured : str or None
+        Context named by the configuration; it wins over CRDS_CONTEXT, that over the operational context.
+    environ : mapping
+        The environment, for CRDS_CONTEXT.
+
+    Returns
+    -------
+    dict
+        {"context": name, "sha1": of the file, "source": "config" | "CRDS_CONTEXT" | "operational"}
+    """
+    operational = read_server_config(cache).get("operational_context")
+    candidates = (
+        ("config", configured),
+        ("CRDS_CONTEXT", environ.get("CRDS_CONTEXT")),
+        ("operational", operational),
+    )
+    named = [(source, name) for source, name in candidates if name and name != "None"]
+    if not named:
+        raise ReductionError(
+            f"no CRDS context: server_config of {cache} names no operational_context; "
+            "set crds.context in the configuration or CRDS_CONTEXT"
+        )
+    source, name = named[0]
+    path = mapping_path(cache, name)
+    if not CONTEXT_NAME.fullmatch(name) or not path.is_file():
+        offered = sorted(p.name for p in path.parent.glob("*.pmap"))
+        raise ReductionError(
+            f"CRDS context '{name}' (from {source}) is not in {cache}; "
+            f"it has {', '.join(offered) or 'none'}; "
+            "name one of these or fill the cache"
+        )
+    return {"context": name, "sha1": sha1(path), "source": source}
+
+
+def sha1(path):
+    """Return the sha1 of a file, the checksum that CRDS uses, as hexadecimal text."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha1").hexdigest()
+
+
+def manifest_path(folder, exposure):
+    """Return the path of an exposure's manifest."""
+    return Path(folder) / f"{exposure}.json"
+
+
+def read_manifest(path):
+    """Return the manifest in the file `path`."""
+    manifest = read_json(path)
+    if not isinstance(manifest.get("references"), dict) or "status" not in manifest:
+        raise ReductionError(f"{path} is not a manifest of references; delete it and resolve again")
+    return manifest
+
+
+def read_json(path):
+    """Return the JSON object in the file `path`."""
+    try:
+        document = json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise ReductionError(f"{path} cannot be read as JSON ({error}); make it again") from error
+    if not isinstance(document, dict):
+        raise ReductionError(f"{path} holds no JSON object; make it again")
+    return document
+
+
+def write_manifests(manifests, folder):
+    """Write one manifest per exposure and return their index.
+
+    A manifest on disk with the same answer (keys, status, reason and, per type, file, sha1, source and status)
+    is left untouched. It then still names the context of its first resolution: what was reduced with it stays
+    valid under a new context that changes nothing for this exposure.
+
+    Parameters
+    ----------
+    manifests : dict
+        exposure -> manifest, as `drs.bestrefs.resolve` returns.
+    folder : path-like
+
+    Returns
+    -------
+    dict
+        {"exposures": {exposure: {"status", "reason", "sha1" of the manifest file}}}
+    """
+    exposures = {}
+    for exposure, manifest in sorted(manifests.items()):
+        path = manifest_path(folder, exposure)
+        if not _says_the_same(path, manifest):
+            write_json(path, manifest)
+        exposures[exposure] = {
+            "status": manifest["status"],
+            "reason": manifest["reason"],
+            "sha1": sha1(path),
+        }
+    return {"exposures": exposures}
+
+
+def _says_the_same(path, manifest):
+    """Return True when the manifest on disk gives the answer of `manifest`."""
+    try:
+        return _answer(read_manifest(path)) == _answer(manifest)
+    except (ReductionError, AttributeError):
+        return False
+
+
+def _answer(manifest):
+    """Return the part of a manifest on which products depend."""
+    what = ("file", "sha1", "source", "status")
+    references = {kind: [entry.get(item) for item in what] for kind, entry in manifest["references"].items()}
+    return [manifest.get(item) for item in ("exposure", "keys", "status", "reason")], references
+
+
+def open_references(manifest_path, types, roots):
+    """Return type -> path of the references that a manifest names, each verified by size and sha1.
+
+    Parameters
+    ----------
+    manifest_path : path-like
+    types : iterable of str
+        Types wanted, for example ("dq", "dark").
+    roots : iterable of path-like
+        Cache roots, searched in this order: the overlay of the night before the shared cache. A root that
+        does not exist is skipped.
+
+    Raises
+    ------
+    ReductionError
+        The exposure was not resolved, a type has no reference, or a file is missing or has changed.
+    """
+    manifest = read_manifest(manifest_path)
+    if manifest["status"] != "resolved":
+        raise ReductionError(f"{manifest_path}: references were not resolved: {manifest['reason']}")
+    roots = [Path(root) for root in roots]
+    return {kind: _open_reference(manifest_path, manifest, kind, roots) for kind in types}
+
+
+def _open_reference(name, manifest, kind, roots):
+    """Return the verified path of one reference."""
+    entry = manifest["references"].get(kind, {"status": "not in the manifest", "reason": ""})
+    if entry["status"] != "found":
+        reason = f" ({entry['reason']})" if entry.get("reason") else ""
+        raise ReductionError(
+            f"{name}: no {kind} reference: {entry['status']}{reason}; "
+            f"deliver one, override it, or leave the step out by configuration"
+        )
+    expected = {item: entry[item] for item in ("size", "sha1")}
+    found = {}
+    for root in roots or [Path()]:
+        path = find_reference(entry, manifest["keys"]["INSTRUME"], [root])
+        if path is not None:
+            found[path] = {"size": path.stat().st_size, "sha1": sha1(path)}
+            if found[path] == expected:
+                return path
+    if not found:
+        where = "its place" if entry["source"] == "override" else " or ".join(map(str, roots))
+        raise ReductionError(f"{name}: {kind} reference {entry['file']} is not in {where}; fill the cache")
+    changed = "; ".join(f"{path} has {facts}" for path, facts in found.items())
+    raise ReductionError(
+        f"{name}: {kind} reference has changed: {changed}, expected {expected}; "
+        "restore the file, or resolve the references again if the change was meant"
+    )
+
+
+def find_reference(entry, instrument, roots):
+    """Return the first existing path of a manifest's entry, or None."""
+    if entry["source"] == "override":
+        candidates = [Path(entry["file"])]
+    else:
+        candidates = [reference_path(root, instrument, entry["file"]) for root in roots]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def header_keywords(manifest):
+    """Return a product's keywords of its references: CRDS_CTX, CRDS_VER and one R_* per reference."""
+    keywords = {"CRDS_CTX": manifest["context"]["name"], "CRDS_VER": manifest["crds_version"]}
+    for _, entry in sorted(manifest["references"].items()):
+        if entry["status"] == "found":
+            keywords[entry["keyword"]] = Path(entry["file"]).name
+        elif entry["status"] == "n/a":
+            keywords[entry["keyword"]] = "N/A"
+    return keywords
+
+
+def override_warnings(manifest):
+    """Return lines for a product's HISTORY: how the overrides differ from the exposure."""
+    return tuple(
+        f"override of {kind}: {entry['reason']}"
+        for kind, entry in sorted(manifest["references"].items())
+        if entry["status"] == "found" and entry["reason"]
+    )

@@ -1,0 +1,259 @@
+"""A whole night: plan, detectors, scenes, files. The one module here that knows the others."""
+
+import shutil
+from functools import partial
+
+from drs.errors import ReductionError
+from drs.schema import keyword_descriptions, load_yaml
+from drs.simulation import scene, truth
+from drs.simulation.cosmic import make_hits
+from drs.simulation.detector import make_detector, simulate_ramp
+from drs.simulation.level0 import write_level0
+from drs.simulation.plan import detector_geometry, plan_exposures
+from drs.simulation.references import REPO, write_cache
+from drs.simulation.streams import make_stream
+
+EFFECTS = {
+    "photon_noise": "Poisson noise of photons and dark current",
+    "read_noise": "noise of each read (rounding to whole counts stays)",
+    "ktc": "reset noise, common to the reads of a group",
+    "bias": "pattern of the bias (its pedestal stays)",
+    "gain": "pixel-to-pixel scatter of the gain (the nominal gain stays)",
+    "dark": "dark current, glow and warm pixels",
+    "flat": "vignetting and pixel response",
+    "nonlinearity": "counts that grow slower than charge",
+    "saturation": "full well",
+    "cosmic_rays": "cosmic rays",
+    "bad_pixels": "dead and hot pixels",
+    "sky": "sky background",
+    "sky_scatter": "change of sky and lamp from exposure to exposure",
+    "stars": "stars",
+    "galaxies": "galaxies",
+    "dithers": "dithers",
+    "defects": "truncated file, file without DETECTOR, engineering exposure",
+}
+ROWS_PER_BLOCK = 64  # rows simulated at a time: 32 reads of 4096 columns take 70 MB; part of the random key
+CONFIG = "crds:\n  cache: crds_cache\n"
+
+
+def simulate_night(night, preset_name, *, seed, without=()):
+    """Write a night's folder: raw/, crds_cache/, config.yaml, truth/.
+
+    Parameters
+    ----------
+    night : Path
+    preset_name : str
+        Entry of `presets` in config/presets.yaml.
+    seed : int
+        The same seed and effects give the same bytes.
+    without : collection of str
+        Names of EFFECTS to leave out.
+
+    Returns
+    -------
+    int
+        Number of raw files.
+    """
+    raw, part = night / "raw", night / ".raw.part"
+    if raw.exists() and any(raw.iterdir()):
+        raise ReductionError(f"{raw} holds files already: give a new folder, or remove it first")
+    facts, instruments = load_facts()
+    preset = facts["presets"][preset_name]
+    exposures = plan_exposures(preset, facts, instruments, without=without)
+    for leftover in (part, night / "truth", night / "crds_cache"):
+        shutil.rmtree(leftover, ignore_errors=True)
+    for folder in (part, night / "truth"):
+        folder.mkdir(parents=True)
+    world = World(preset, facts, instruments, seed, frozenset(without))
+    world.write_references(night, exposures)
+    rows = [world.write_exposure(exposure, part, night / "truth") for exposure in exposures]
+    world.write_catalogues(night / "truth", exposures, rows)
+    (night / "config.yaml").write_text(CONFIG)
+    if raw.exists():
+        raw.rmdir()
+    part.rename(raw)  # last, so that a night with raw/ is a whole night
+    return len(exposures)
+
+
+def load_facts():
+    """Return config/presets.yaml and {INSTRUME: content of config/instruments/*.yaml}."""
+    folder = REPO / "config" / "instruments"
+    instruments = [load_yaml(folder / f"{name}.yaml") for name in ("iris", "liger")]
+    return load_yaml(REPO / "config" / "presets.yaml"), {entry["name"]: entry for entry in instruments}
+
+
+def list_presets():
+    """Return the names of the presets."""
+    return list(load_yaml(REPO / "config" / "presets.yaml")["presets"])
+
+
+class World:
+    """The simulated sky and detectors of one preset, seed and choice of effects."""
+
+    def __init__(self, preset, facts, instruments, seed, without):
+        self.preset, self.facts, self.instruments = preset, facts, instruments
+        self.seed, self.without = seed, without
+        keys = [(name, detector) for name, detectors in preset["detectors"].items() for detector in detectors]
+        self.geometry = {key: detector_geometry(preset, instruments, *key) for key in keys}
+        self.detectors = {key: self._make_detector(key) for key in keys}
+        self.fields = {}
+
+    def _make_detector(self, key):
+        """Return the Detector of (INSTRUME, DETECTOR)."""
+        shape = (self.geometry[key]["size_y_pix"], self.geometry[key]["size_x_pix"])
+        stream = partial(make_stream, self.seed, *key)
+        return make_detector(shape, self.physics(key), stream=stream, without=self.without)
+
+    def physics(self, key):
+        """Return section `detector` of the presets for (INSTRUME, DETECTOR)."""
+        return self.facts["instruments"][key[0]]["detector"]
+
+    def write_references(self, night, exposures):
+        """Write the CRDS cache and the truth of the detectors."""
+        filters = {key: {e.sequence["filter"] for e in exposures if _detector_of(e) == key} for key in self.detectors}
+        headers = {n: {"TELESCOP": i["telescope"], "INSTERA": i["era"]} for n, i in self.instruments.items()}
+        old = self.facts["old_references"]
+        stream = partial(make_stream, self.seed, "reference")
+        write_cache(night / "crds_cache", self.detectors, filters, headers, old, stream=stream)
+        for key, detector in self.detectors.items():
+            truth.write_detector(night / "truth" / f"{'_'.join(key).lower()}_detector.fits", detector)
+
+    def sources(self, exposure):
+        """Return the field of an exposure and its sources; '' and none for calibrations."""
+        kind = exposure.sequence["kind"]
+        if kind not in self.preset["source_fields"]:
+            return "", []
+        key = _detector_of(exposure)
+        field = "_".join((*key, exposure.sequence["obsnum"], kind)).lower()
+        if field not in self.fields:
+            sequence = exposure.sequence
+            base = (sequence["ra_deg"], sequence["dec_deg"], sequence["pa_deg"])
+            stream = partial(make_stream, self.seed, field)
+            numbers, galaxies = self.preset["source_fields"][kind], self.preset["galaxies"]
+            sources = make_sources(numbers, galaxies, base, self.geometry[key], stream)
+            hidden = {kind for kind, effect in (("star", "stars"), ("galaxy", "galaxies")) if effect in self.without}
+            self.fields[field] = [source for source in sources if source["kind"] not in hidden]
+        return field, self.fields[field]
+
+    def background(self, exposure):
+        """Return the uniform light of an exposure, e-/s: the lamp of a flat, the sky otherwise, nothing for a dark."""
+        kind, light = exposure.sequence["kind"], self.facts["filters"][exposure.sequence["filter"]]
+        is_lamp = kind in ("flat", "engineering")
+        if kind == "dark" or ("sky" in self.without and not is_lamp):
+            return 0.0
+        level = light["lamp_e_per_s"] if is_lamp else light["sky_e_per_s"]
+        if "sky_scatter" in self.without:
+            return level
+        # without the detector: all detectors of a telescope look at one sky
+        together = (exposure.identity[0], *exposure.identity[2:], "sky_scatter")
+        scatter = self.facts["lamp_scatter" if is_lamp else "sky_scatter"]
+        return level * (1.0 + scatter * make_stream(self.seed, *together).standard_normal())
+
+    def write_exposure(self, exposure, raw, folder):
+        """Write one exposure and its truth; return its row of the list of exposures."""
+        key = _detector_of(exposure)
+        level, (field, sources) = self.background(exposure), self.sources(exposure)
+        light = level + scene.render_sources(sources, exposure.pointing, self.geometry[key], self.facts["psf"])
+        hits = self._make_hits(exposure, key)
+        order = self.facts["instruments"][key[0]]["axis_order"]
+        meaning = keyword_descriptions()
+        cards = [(keyword, value, meaning.get(keyword, "")) for keyword, value in exposure.keywords.items()]
+        form = exposure.form
+        if form == "no-detector":
+            cards, form = [card for card in cards if card[0] != "DETECTOR"], ""
+        blocks = self._blocks(exposure, light, hits)
+        path = raw / exposure.name
+        path = write_level0(path, cards, exposure.times_s, blocks, shape=exposure.shape, order=order, form=form)
+        stem = path.name.removesuffix(".gz").removesuffix(".fits")
+        header = {"RAWFILE": path.name, "SKYLEVEL": float(level), **exposure.keywords}
+        truth.write_exposure(folder / f"{stem}_truth.fits", light, hits, header)
+        return {"file": path.name, "field": field, "form": exposure.form, "sky_e_per_s": float(level)}
+
+    def _make_hits(self, exposure, key):
+        """Return the cosmic rays of an exposure."""
+        rate = 0.0 if "cosmic_rays" in self.without else self.preset["cosmic_rays_per_cm2_s"]
+        pixel = self.physics(key)["pixel_um"]
+        stream = make_stream(self.seed, *exposure.identity, "cosmic_rays")
+        return make_hits(exposure.times_s, exposure.shape, rate_per_cm2_s=rate, pixel_um=pixel, stream=stream)
+
+    def _blocks(self, exposure, light, hits):
+        """Yield (rows, reads) of an exposure, block by block."""
+        detector = self.detectors[_detector_of(exposure)]
+        for first in range(0, exposure.shape[0], ROWS_PER_BLOCK):
+            rows = slice(first, min(first + ROWS_PER_BLOCK, exposure.shape[0]))
+            part = detector.rows(rows)
+            local = hits[(hits["Y"] >= rows.start) & (hits["Y"] < rows.stop)]
+            local["Y"] -= rows.start
+            stream = partial(make_stream, self.seed, *exposure.identity, first)
+            rate = part.rate(light[rows])
+            reads = simulate_ramp(rate, exposure.times_s, part, hits=local, stream=stream, without=self.without)
+            yield rows, reads
+
+    def write_catalogues(self, folder, exposures, rows):
+        """Write the sources of each field, their places in each exposure, and the list of exposures."""
+        columns = ("INSTRUME", "DETECTOR", "IMTYPE", "OBSNUM", "EXPNUM", "FILTER", "RA", "DEC", "PA", "EXPDTST")
+        listed = [{**row, **{c: e.keywords[c] for c in columns}} for row, e in zip(rows, exposures, strict=True)]
+        truth.write_table(folder / "exposures.ecsv", listed, dict.fromkeys(listed[0], ("", "")))
+        for field, sources in self.fields.items():
+            truth.write_table(folder / f"{field}_sources.ecsv", sources, truth.SOURCE_COLUMNS)
+            places = []
+            for row, exposure in zip(rows, exposures, strict=True):
+                if row["field"] == field:
+                    places += self._places(row["file"], exposure, sources)
+            truth.write_table(folder / f"{field}_positions.ecsv", places, truth.POSITION_COLUMNS)
+
+    def _places(self, file, exposure, sources):
+        """Return one row per source: where it falls on the detector in this exposure."""
+        geometry, number = self.geometry[_detector_of(exposure)], exposure.keywords["EXPNUM"]
+        places = []
+        for source in sources:
+            x_pix, y_pix = scene.sky_to_pixel(source["ra_deg"], source["dec_deg"], exposure.pointing, geometry)
+            place = {"x_pix": float(x_pix), "y_pix": float(y_pix)}
+            places.append({"file": file, "exposure": number, "source": source["source"], **place})
+        return places
+
+
+def _detector_of(exposure):
+    """Return (INSTRUME, DETECTOR)."""
+    return exposure.identity[:2]
+
+
+def make_sources(numbers, galaxies, pointing, geometry, stream):
+    """Return the stars and galaxies of one detector's field.
+
+    Parameters
+    ----------
+    numbers : dict
+        n_star, n_galaxy, faint_e_per_s, bright_e_per_s, separation_pix, margin_pix.
+    galaxies : dict
+        faint_e_per_s, bright_e_per_s, radius_pix [low, high], axis_ratio [low, high].
+    pointing : (ra_deg, dec_deg, pa_deg)
+        About which they are placed, inside the detector by `margin_pix`.
+    geometry : dict
+    stream : callable
+        purpose -> numpy.random.Generator.
+
+    Returns
+    -------
+    list of dict
+        Columns of `drs.simulation.truth.SOURCE_COLUMNS`; fluxes are spaced evenly in magnitude.
+    """
+    n_star, n_galaxy = numbers["n_star"], numbers["n_galaxy"]
+    shape = (geometry["size_y_pix"], geometry["size_x_pix"])
+    apart = {"separation": numbers["separation_pix"], "margin": numbers["margin_pix"]}
+    x_pix, y_pix = scene.place_apart(n_star + n_galaxy, shape, stream=stream("places"), **apart)
+    ra_deg, dec_deg = scene.pixel_to_sky(x_pix, y_pix, pointing, geometry)
+    random, sources = stream("shapes"), []
+    for k in range(n_star + n_galaxy):
+        is_star = k < n_star
+        own, rank, n = (numbers, k, n_star) if is_star else (galaxies, k - n_star, n_galaxy)
+        fall = (own["faint_e_per_s"] / own["bright_e_per_s"]) ** (rank / max(n - 1, 1))
+        source = {"source": k + 1, "kind": "star" if is_star else "galaxy"}
+        source |= {"ra_deg": float(ra_deg[k]), "dec_deg": float(dec_deg[k])}
+        source |= {"flux_e_per_s": float(own["bright_e_per_s"] * fall)}
+        shapes = (0.0, 1.0, 0.0)
+        if not is_star:
+            ranges = (galaxies["radius_pix"], galaxies["axis_ratio"], (0.0, 180.0))
+            shapes = tuple(float(random.uniform(*limits)) for limits in ranges)
+        sources.append(source | dict(zip(("radius_pix", "axis_ratio", "angle_deg"), shapes, strict=True)))
+    return sources

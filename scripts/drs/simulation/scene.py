@@ -1,0 +1,204 @@
+"""What falls on a detector: projection of the sky, stars, galaxies and the point-spread function.
+
+Axes: (E, N) are gnomonic offsets east and north of the pointing; (x, y) of the instrument are offsets in arcsec,
++y at position angle PA east of north and +x a quarter turn clockwise of it as seen on the sky with east on the
+left, so that at PA 0 x grows to the west; pixels are 1-based, the centre of pixel (1, 1) is at (1.0, 1.0).
+A geometry is a dict: size_x_pix, size_y_pix, scale_arcsec, centre_x_arcsec, centre_y_arcsec, rotation_deg.
+"""
+
+import math
+
+import numpy as np
+
+ARCSEC = math.pi / 648000.0
+FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
+STAMP_SIGMA = 6.5  # a Gaussian is rendered out to here; 1e-9 of its flux lies beyond
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(4)  # exact to degree 7 across a pixel
+
+# Exponential disc as a sum of round Gaussians (Hogg & Lang 2013, PASP 125, 719; coefficients of the Tractor code):
+# weights and variances in units of the half-light radius squared. It holds 0.507 of its flux within that radius.
+DISC_WEIGHTS = np.array([2.34853813e-03, 3.07995260e-02, 2.23364214e-01, 1.17949102, 4.33873750, 5.99820770])
+DISC_WEIGHTS = DISC_WEIGHTS / DISC_WEIGHTS.sum()
+DISC_VARIANCES = np.array([1.20078965e-03, 8.84526493e-03, 3.91463084e-02, 1.39976817e-01, 4.60962500e-01, 1.50159566])
+
+
+def sky_to_instrument(ra_deg, dec_deg, pointing):
+    """Return offsets (x, y) in arcsec of sky positions from the pointing (gnomonic projection).
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : float or ndarray
+        ICRS.
+    pointing : (ra_deg, dec_deg, pa_deg)
+    """
+    ra0, dec0, pa = np.radians(pointing)
+    d_ra, dec = np.radians(ra_deg) - ra0, np.radians(dec_deg)
+    cos_distance = np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(d_ra)
+    east = np.cos(dec) * np.sin(d_ra) / cos_distance / ARCSEC
+    north = (np.cos(dec0) * np.sin(dec) - np.sin(dec0) * np.cos(dec) * np.cos(d_ra)) / cos_distance / ARCSEC
+    return -east * np.cos(pa) + north * np.sin(pa), east * np.sin(pa) + north * np.cos(pa)
+
+
+def instrument_to_sky(x_arcsec, y_arcsec, pointing):
+    """Return (ra_deg, dec_deg) of offsets from the pointing; the inverse of `sky_to_instrument`."""
+    ra0, dec0, pa = np.radians(pointing)
+    east = (-x_arcsec * np.cos(pa) + y_arcsec * np.sin(pa)) * ARCSEC
+    north = (x_arcsec * np.sin(pa) + y_arcsec * np.cos(pa)) * ARCSEC
+    meridian = np.cos(dec0) - north * np.sin(dec0)
+    ra = ra0 + np.arctan2(east, meridian)
+    dec = np.arctan2(np.sin(dec0) + north * np.cos(dec0), np.hypot(east, meridian))
+    return np.degrees(ra) % 360.0, np.degrees(dec)
+
+
+def instrument_to_pixel(x_arcsec, y_arcsec, geometry):
+    """Return 1-based pixel (x, y) of offsets in arcsec from the pointing."""
+    dx, dy = x_arcsec - geometry["centre_x_arcsec"], y_arcsec - geometry["centre_y_arcsec"]
+    angle = math.radians(geometry["rotation_deg"])
+    # the detector's y axis is turned from the instrument's towards -x, which is east at PA 0
+    along_x = dx * math.cos(angle) + dy * math.sin(angle)
+    along_y = -dx * math.sin(angle) + dy * math.cos(angle)
+    x_pix = (geometry["size_x_pix"] + 1) / 2 + along_x / geometry["scale_arcsec"]
+    y_pix = (geometry["size_y_pix"] + 1) / 2 + along_y / geometry["scale_arcsec"]
+    return x_pix, y_pix
+
+
+def pixel_to_instrument(x_pix, y_pix, geometry):
+    """Return offsets (x, y) in arcsec from the pointing; the inverse of `instrument_to_pixel`."""
+    along_x = (x_pix - (geometry["size_x_pix"] + 1) / 2) * geometry["scale_arcsec"]
+    along_y = (y_pix - (geometry["size_y_pix"] + 1) / 2) * geometry["scale_arcsec"]
+    angle = math.radians(geometry["rotation_deg"])
+    x = geometry["centre_x_arcsec"] + along_x * math.cos(angle) - along_y * math.sin(angle)
+    y = geometry["centre_y_arcsec"] + along_x * math.sin(angle) + along_y * math.cos(angle)
+    return x, y
+
+
+def sky_to_pixel(ra_deg, dec_deg, pointing, geometry):
+    """Return 1-based pixel (x, y) of sky positions."""
+    return instrument_to_pixel(*sky_to_instrument(ra_deg, dec_deg, pointing), geometry)
+
+
+def pixel_to_sky(x_pix, y_pix, pointing, geometry):
+    """Return (ra_deg, dec_deg) of 1-based pixel positions."""
+    return instrument_to_sky(*pixel_to_instrument(x_pix, y_pix, geometry), pointing)
+
+
+def place_apart(n_point, shape, *, separation, margin, stream):
+    """Return n_point random 1-based positions (x, y), each at least `separation` pixels from every other.
+
+    Parameters
+    ----------
+    n_point : int
+    shape : (ny, nx)
+    separation, margin : float
+        Least distances in pixels between points and from the edge.
+    stream : numpy.random.Generator
+    """
+    points = np.empty((0, 2))
+    low, high = np.array([1.0, 1.0]) + margin, np.array(shape[::-1], dtype=float) - margin
+    for _ in range(10000 * max(n_point, 1)):  # a field that cannot hold the points ends in the error below
+        if len(points) == n_point:
+            break
+        point = stream.uniform(low, high)
+        if np.all(np.hypot(*(points - point).T) >= separation):
+            points = np.vstack([points, point])
+    if len(points) < n_point:
+        raise ValueError(f"only {len(points)} of {n_point} points fit {shape} at a distance of {separation} pixels")
+    return points[:, 0], points[:, 1]
+
+
+def round_covariance(fwhm_pix):
+    """Return the 2 x 2 covariance (x, y) in pixels squared of a round Gaussian."""
+    return np.eye(2) * (fwhm_pix / FWHM_PER_SIGMA) ** 2
+
+
+def psf_components(psf):
+    """Return [(weight, covariance)] of the point-spread function; weights sum to 1."""
+    core, halo = round_covariance(psf["core_fwhm_pix"]), round_covariance(psf["halo_fwhm_pix"])
+    return [(psf["core_fraction"], core), (1.0 - psf["core_fraction"], halo)]
+
+
+def disc_components(radius_pix, axis_ratio, angle_deg, pa_deg):
+    """Return [(weight, covariance)] of an inclined exponential disc.
+
+    Parameters
+    ----------
+    radius_pix : float
+        Half-light radius along the major axis.
+    axis_ratio : float
+        Minor over major axis.
+    angle_deg : float
+        Position angle of the major axis on the sky, east of north.
+    pa_deg : float
+        Position angle of the detector's y axis, east of north.
+    """
+    turn = math.radians(pa_deg - angle_deg)
+    major = np.array([math.sin(turn), math.cos(turn)])
+    minor = np.array([math.cos(turn), -math.sin(turn)])
+    unit = np.outer(major, major) + axis_ratio**2 * np.outer(minor, minor)
+    return [(w, v * radius_pix**2 * unit) for w, v in zip(DISC_WEIGHTS, DISC_VARIANCES, strict=True)]
+
+
+def render(shape, x_pix, y_pix, components):
+    """Return an image of flux 1 at (x, y): Gaussians integrated over each pixel.
+
+    Parameters
+    ----------
+    shape : (ny, nx)
+    x_pix, y_pix : float
+        1-based position of the centre.
+    components : list of (weight, covariance)
+
+    Returns
+    -------
+    image : ndarray, float64, (ny, nx)
+        Sums to 1 when the object lies well inside.
+    window : (slice, slice)
+        Rows and columns of the detector that `image` covers; possibly empty.
+    """
+    reach = STAMP_SIGMA * math.sqrt(max(covariance.diagonal().max() for _, covariance in components)) + 1.0
+    rows = slice(max(math.floor(y_pix - reach), 1) - 1, max(min(math.ceil(y_pix + reach), shape[0]), 0))
+    columns = slice(max(math.floor(x_pix - reach), 1) - 1, max(min(math.ceil(x_pix + reach), shape[1]), 0))
+    y = np.arange(rows.start + 1, rows.stop + 1)[:, None] - y_pix
+    x = np.arange(columns.start + 1, columns.stop + 1)[None, :] - x_pix
+    image = np.zeros((max(rows.stop - rows.start, 0), max(columns.stop - columns.start, 0)))
+    for weight, covariance in components:
+        inverse = np.linalg.inv(covariance)
+        norm = weight / (2.0 * math.pi * math.sqrt(np.linalg.det(covariance)))
+        for node_y, weight_y in zip(NODES, WEIGHTS, strict=True):
+            for node_x, weight_x in zip(NODES, WEIGHTS, strict=True):
+                u, v = x + node_x / 2, y + node_y / 2
+                chi2 = inverse[0, 0] * u**2 + 2 * inverse[0, 1] * u * v + inverse[1, 1] * v**2
+                image += norm * weight_x * weight_y / 4 * np.exp(-chi2 / 2)
+    return image, (rows, columns)
+
+
+def render_sources(sources, pointing, geometry, psf):
+    """Return the rate of all sources on a detector of response 1.
+
+    Parameters
+    ----------
+    sources : list of dict
+        ra_deg, dec_deg, flux_e_per_s, and for a galaxy radius_pix > 0, axis_ratio, angle_deg.
+    pointing : (ra_deg, dec_deg, pa_deg)
+    geometry : dict
+    psf : dict
+        core_fwhm_pix, halo_fwhm_pix, core_fraction.
+
+    Returns
+    -------
+    ndarray, float64, (ny, nx)
+        e-/s.
+    """
+    shape = (geometry["size_y_pix"], geometry["size_x_pix"])
+    pa_deg = pointing[2] + geometry["rotation_deg"]
+    image, blur = np.zeros(shape), psf_components(psf)
+    for source in sources:
+        x_pix, y_pix = sky_to_pixel(source["ra_deg"], source["dec_deg"], pointing, geometry)
+        components = blur
+        if source["radius_pix"] > 0:
+            disc = disc_components(source["radius_pix"], source["axis_ratio"], source["angle_deg"], pa_deg)
+            components = [(w * v, a + b) for w, a in disc for v, b in blur]
+        stamp, window = render(shape, x_pix, y_pix, components)
+        if stamp.size:
+            image[window] += source["flux_e_per_s"] * stamp
+    return image

@@ -1,0 +1,56 @@
+"""Celestial coordinates of a detector from the telescope's pointing."""
+
+import numpy as np
+
+ARCSEC_PER_DEG = 3600.0
+
+
+def build_wcs(ra_deg, dec_deg, pa_deg, detector, shape):
+    """Return the FITS WCS keywords of an image: gnomonic projection about the pointing.
+
+    With `x`, `y` the pixel axes, north up and east left at position angle 0 (Calabretta & Greisen 2002, A&A 395,
+    1077, eq. 1 and section 5.1.3). CRPIX is 1-based: the centre of the first pixel is 1.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : float
+        Pointing (ICRS), where the instrument's axis falls on the sky, dither included.
+    pa_deg : float
+        Position angle of the instrument's +y axis, east of north.
+    detector : dict
+        `scale_arcsec`, `centre_x_arcsec`, `centre_y_arcsec` (place of the detector's centre relative to the axis,
+        along the instrument's axes, +x west and +y north at position angle 0) and `rotation_deg` (of the detector
+        in the instrument, east of north).
+    shape : tuple
+        (ny, nx).
+
+    Returns
+    -------
+    dict
+    """
+    ny, nx = shape
+    scale_deg = detector["scale_arcsec"] / ARCSEC_PER_DEG
+    # The detector's axes in the instrument's: x = (cos, sin), y = (-sin, cos), as east of north turns +y to -x.
+    turn = np.deg2rad(detector["rotation_deg"])
+    centre_x, centre_y = detector["centre_x_arcsec"], detector["centre_y_arcsec"]
+    offset_x = (centre_x * np.cos(turn) + centre_y * np.sin(turn)) / detector["scale_arcsec"]
+    offset_y = (centre_y * np.cos(turn) - centre_x * np.sin(turn)) / detector["scale_arcsec"]
+    angle = np.deg2rad(pa_deg + detector["rotation_deg"])
+    return {
+        "WCSAXES": 2,
+        "CTYPE1": "RA---TAN",
+        "CTYPE2": "DEC--TAN",
+        "CUNIT1": "deg",
+        "CUNIT2": "deg",
+        "CRVAL1": float(ra_deg),
+        "CRVAL2": float(dec_deg),
+        "CRPIX1": float((nx + 1) / 2 - offset_x),
+        "CRPIX2": float((ny + 1) / 2 - offset_y),
+        "CDELT1": -scale_deg,
+        "CDELT2": scale_deg,
+        "PC1_1": float(np.cos(angle)),
+        "PC1_2": float(-np.sin(angle)),
+        "PC2_1": float(np.sin(angle)),
+        "PC2_2": float(np.cos(angle)),
+        "RADESYS": "ICRS",
+    }

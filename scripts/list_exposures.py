@@ -1,0 +1,94 @@
+"""List a night: read the headers of raw/, classify every exposure, and plan what is made from what.
+
+The workflow runs this when it starts. Only files that are new or changed are opened; every output is left
+untouched when its content stays the same.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import click
+
+from drs import cli
+from drs.association import associate
+from drs.errors import ReductionError
+from drs.night import build_rows, scan_raw
+from drs.product import write_json
+from drs.references import find_context
+from drs.schema import check_document, load_yaml
+
+CONFIG = Path(__file__).resolve().parents[1] / "config"
+REFERENCE_KEYS = ("INSTRUME", "DETECTOR", "INSTERA", "READMODE", "FILTER", "PUPIL", "SUBARRAY", "EXPDTST")
+
+
+@cli.command()
+@click.option("--raw", type=Path, required=True, help="Folder of Level 0 files.")
+@click.option("--exposures", type=Path, required=True, help="exposures.yaml of the night; may be absent.")
+@click.option("--associations", type=cli.existing_file, default=CONFIG / "associations.yaml", help="Rules.")
+@click.option("--instruments", type=cli.existing_folder, default=CONFIG / "instruments", help="Instrument files.")
+@click.option("--cache", type=Path, required=True, help="CRDS cache.")
+@click.option("--context", default=None, help="CRDS context; default CRDS_CONTEXT, then the cache's operational one.")
+@click.option("--override", default="{}", help="JSON: reference type -> file used in place of CRDS's choice.")
+@click.option("--plan", type=cli.new_folder, required=True, help="Folder for the table and the plan.")
+def main(raw, exposures, associations, instruments, cache, context, override, plan):
+    """List the exposures of a night and plan their reduction."""
+    if not raw.is_dir():
+        raise ReductionError(f"no folder '{raw}' here: a night holds its Level 0 files in raw/ (snakemake -d NIGHT)")
+    rules = load_yaml(associations)
+    scans = scan_raw(raw, _read_json(plan / "headers.json"))
+    if not scans:
+        raise ReductionError(f"'{raw}' holds no .fits, .fits.gz or .fits.fz file: nothing to reduce")
+    rows = build_rows(scans, _read_instruments(instruments), rules, _read_corrections(exposures))
+    night = {"rows": rows, **associate(rows, rules), "references": _references(rules)}
+    write_json(plan / "headers.json", scans)
+    write_json(plan / "night.json", night)
+    write_json(plan / "context.json", find_context(cache, context, os.environ))
+    for stage, entry in rules["stages"].items():
+        members = {row["id"]: row for row in rows if row.get("id") in night["stages"][stage]}
+        write_json(plan / "stages" / f"{stage}.json", _requests(members, entry["references"], json.loads(override)))
+
+
+def _read_json(path):
+    """Return a JSON file's content, {} when there is none or it was cut."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, json.JSONDecodeError):
+        return {}
+
+
+def _read_instruments(folder):
+    """Return INSTRUME -> instrument file, each checked."""
+    instruments = {}
+    for path in sorted(set(folder.glob("*.yaml")) - {folder / "schema.yaml"}):
+        document = load_yaml(path)
+        check_document(folder / "schema.yaml", document, name=path)
+        instruments[document["name"]] = document
+    return instruments
+
+
+def _read_corrections(path):
+    """Return the observer's exclusions and corrections; {} without the file."""
+    if not path.exists():
+        return {}
+    document = load_yaml(path) or {}
+    check_document(CONFIG / "exposures.schema.yaml", document, name=path)
+    return document
+
+
+def _references(rules):
+    """Return kind of exposure -> reference types its reduction needs."""
+    return {kind: entry["references"] for entry in rules["stages"].values() for kind in entry["kinds"]}
+
+
+def _requests(rows, needs, override):
+    """Return what CRDS is asked for each exposure of a stage."""
+    wanted = {reftype: path for reftype, path in override.items() if reftype in needs}
+    return {
+        identity: {"needs": needs, "keys": {key: row["keys"][key] for key in REFERENCE_KEYS}, "override": wanted}
+        for identity, row in rows.items()
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Measure the quality of a product: background, whether its errors hold, flags, sources, and how it was made.
+
+Everything lands in one JSON file that the night report reads. A refused product (DATAQUAL = BAD) gives its reason
+and no numbers. Sources are sought in Level 2 and 3 images only.
+"""
+
+from pathlib import Path
+
+import click
+
+from drs import cli, product
+from drs.errors import ReductionError
+from drs.quality import measure_quality, pixel_scale_arcsec
+
+CARD_WIDTH = 72
+
+
+@cli.command()
+@click.option("--product", "path", type=cli.existing_file, required=True, help="Product with SCI, ERR and DQ.")
+@click.option("--source-threshold-sigma", type=float, required=True, help="Sources are found above this.")
+@cli.output_option
+def main(path, source_threshold_sigma, output):
+    """Measure the quality of a product."""
+    measured = product.read(path)
+    numbers = {} if measured.refusal else measure(path, measured, source_threshold_sigma)
+    product.write_json(output, {**describe(path, measured), **numbers})
+
+
+def measure(path, measured, source_threshold_sigma):
+    """Return the quality numbers of a product that was not refused."""
+    if absent := {"SCI", "ERR", "DQ"} - set(measured.arrays):
+        raise ReductionError(
+            f"{path} has no {', '.join(sorted(absent))}: only images with errors and flags have quality"
+        )
+    arrays, level = measured.arrays, measured.keywords.get("DATALVL")
+    has_sources = level in (2, 3) and measured.model != "SkyModel"
+    numbers = measure_quality(
+        arrays["SCI"],
+        arrays["ERR"],
+        arrays["DQ"],
+        source_threshold_sigma=source_threshold_sigma if has_sources else None,
+    )
+    scale_arcsec = pixel_scale_arcsec(measured.wcs) or measured.keywords.get("SCALE")
+    fwhm_arcsec = None
+    if numbers["fwhm_pix"] is not None and scale_arcsec:
+        fwhm_arcsec = float(f"{numbers['fwhm_pix'] * scale_arcsec:.6g}")
+    numbers |= {"scale_arcsec": scale_arcsec, "fwhm_arcsec": fwhm_arcsec}
+    return {"measured": numbers, "shape": list(arrays["SCI"].shape)}
+
+
+def describe(path, measured):
+    """Return what the header of a product says about its making."""
+    keywords = measured.keywords
+    return {
+        "product": Path(path).name,
+        "model": measured.model,
+        "level": keywords.get("DATALVL"),
+        "data_quality": keywords.get("DATAQUAL"),
+        "refused": measured.refusal,
+        "unit": measured.units.get("SCI"),
+        "measured": None,
+        "shape": None,
+        "steps": {key: value for key, value in keywords.items() if key.startswith("S_")},
+        "references": {key: value for key, value in keywords.items() if key.startswith("R_")},
+        "context": keywords.get("CRDS_CTX"),
+        "n_combined": keywords.get("NCOMBINE"),
+        "exposure_s": keywords.get("TOTTIME", keywords.get("EXPTIME")),
+        "history": join_history(measured.history),
+    }
+
+
+def join_history(lines):
+    """Return HISTORY as whole sentences: a card holds 72 characters, and loses a space at its end."""
+    joined, width = [], 0
+    for line in lines:
+        if width < CARD_WIDTH - 1:
+            joined.append(line)
+        else:
+            joined[-1] += line if width == CARD_WIDTH else f" {line}"
+        width = len(line)
+    return joined
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+import os
+import shutil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reference_cache import TYPES, list_bytes, make_cache, make_request, read_rows, write_reference
+
+from drs import bestrefs, references
+from drs.errors import ReductionError
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return make_cache(tmp_path_factory.mktemp("cache") / "crds")
+
+
+@pytest.fixture(scope="module")
+def context(cache):
+    return references.find_context(cache, None, {})
+
+
+@pytest.fixture
+def copied(cache, tmp_path):
+    return shutil.copytree(cache, tmp_path / "crds")
+
+
+def resolve_one(request, context, cache, overlay=None):
+    return bestrefs.resolve({"a": request}, context, TYPES, cache, overlay)["a"]
+
+
+def add_reference(cache, rmap, old, new):
+    """Add a second date to the first rule of an rmap, with a valid checksum."""
+    from crds_ligeriri import session
+
+    path = references.mapping_path(cache, rmap)
+    text = path.read_text()
+    line = f"        '2024-01-01 00:00:00' : '{old}',\n"
+    assert text.count(line) == 1
+    path.write_text(text.replace(line, line + f"        '2026-01-01 00:00:00' : '{new}',\n"))
+    with session(cache):
+        from crds.refactoring.checksum import add_checksum
+
+        add_checksum(str(path))
+
+
+def test_every_reference_of_the_csv_is_chosen_by_its_own_keys(cache, context):
+    exposures, expected = {}, {}
+    for row in read_rows():
+        keys = {"INSTRUME": row["instrument"], "DETECTOR": row["detector"], "FILTER": row["filter"] or "K"}
+        exposures[row["file"]] = make_request(row["type"], **keys)
+        expected[row["file"]] = row
+    manifests = bestrefs.resolve(exposures, context, TYPES, cache)
+    for name, manifest in manifests.items():
+        row = expected[name]
+        entry = manifest["references"][row["type"]]
+        path = references.reference_path(cache, row["instrument"], name)
+        assert manifest["status"] == "resolved"
+        assert entry == {
+            "file": name,
+            "size": path.stat().st_size,
+            "sha1": references.sha1(path),
+            "rmap": f"ligeriri_{row['instrument'].lower()}_{row['type']}_0001.rmap",
+            "selector": TYPES[row["type"]]["selector"],
+            "useafter": row["useafter"].replace("T", " "),
+            "source": "context",
+            "keyword": TYPES[row["type"]]["keyword"],
+            "status": "found",
+            "reason": "",
+        }
+
+
+@pytest.mark.parametrize(
+    ("start", "dark", "bias"),
+    [
+        ("2020-01-01T00:00:00", "2024", None),
+        ("2024-01-01T00:00:00", "2024", "2024"),
+        ("2024-12-30T00:00:00", "2024", "2024"),
+        ("2025-01-02T00:00:00", "2026", "2024"),
+        ("2025-12-31T23:59:59", "2026", "2024"),
+        ("2026-01-01T00:00:00Z", "2026", "2026"),
+        ("2026-01-01T09:59:59.9+10:00", "2026", "2024"),
+        ("2030-01-01T00:00:00", "2026", "2026"),
+    ],
+)
+def test_closest_time_and_use_after(copied, start, dark, bias):
+    for kind in ("dark", "bias"):
+        path = write_reference(copied / "references" / "ligeriri" / "iris", kind, USEAFTER="2026-01-01T00:00:00")
+        old = path.name.replace("2026", "2024")
+        add_reference(copied, f"ligeriri_iris_{kind}_0001.rmap", old, path.name)
+    context = references.find_context(copied, None, {})
+    chosen = resolve_one(make_request("dark", "bias", EXPDTST=start), context, copied)["references"]
+    assert chosen["dark"]["file"] == f"iris_img1_dark_{dark}0101t000000_0.0.1.fits"
+    assert chosen["dark"]["useafter"] == f"{dark}-01-01 00:00:00"
+    assert chosen["bias"]["file"] == (bias and f"iris_img1_bias_{bias}0101t000000_0.0.1.fits")
+    assert chosen["bias"]["status"] == ("found" if bias else "not found")
+
+
+@pytest.mark.parametrize("subarray", ["FULL", "CUSTOM"])
+def test_a_subarray_takes_the_full_frame_references(cache, context, subarray):
+    manifest = resolve_one(make_request("dark", "bias", "dq", SUBARRAY=subarray), context, cache)
+    assert manifest["status"] == "resolved"
+    assert manifest["references"]["dq"]["file"] == "iris_img1_dq_20240101t000000_0.0.1.fits"
+
+
+def test_not_found_says_what_was_asked_what_there_is_and_what_to_do(cache, context):
+    manifest = resolve_one(make_request("flat", "dark", FILTER="K"), context, cache)
+    assert manifest["status"] == "failed"
+    assert manifest["references"]["dark"]["status"] == "found"
+    entry = manifest["references"]["flat"]
+    assert entry["status"] == "not found"
+    assert entry["rmap"] == "ligeriri_iris_flat_0001.rmap"
+    assert manifest["reason"] == f"flat: {entry['reason']}"
+    for text in (
+        "value='K' is not in ['H', 'J', 'KS', 'Y', 'Z']",
+        "META.INSTRUMENT.FILTER H, J, KS, Y, Z",
+        "FILTER = K",
+        "deliver a reference for it, override it, or choose another context",
+    ):
+        assert text in entry["reason"]
+
+
+@pytest.mark.parametrize("value", ["N/A", "ANY", "*", "NOT APPLICABLE", "n/a ", "", None])
+@pytest.mark.parametrize("keyword", ["FILTER", "DETECTOR", "INSTRUME", "INSTERA", "READMODE"])
+def test_a_wildcard_in_a_matched_keyword_is_refused(cache, context, keyword, value):
+    manifest = resolve_one(make_request("flat", **{keyword: value}), context, cache)
+    assert manifest["status"] == "failed"
+    assert f"{keyword} is " in manifest["reason"]
+    assert "match every rule" in manifest["reason"]
+
+
+def test_a_wildcard_in_a_keyword_that_no_needed_type_matches_is_fine(cache, context):
+    assert resolve_one(make_request("dark", FILTER="N/A"), context, cache)["status"] == "resolved"
+
+
+@given(st.sampled_from(["DETECTOR", "FILTER", "READMODE"]), st.text(max_size=12))
+def test_no_value_but_the_rules_own_finds_a_flat(cache, context, keyword, value):
+    allowed = {"DETECTOR": ["IMG1", "IMG2", "IMG3", "IMG4"], "FILTER": list("ZYJH") + ["KS"], "READMODE": ["DEFAULT"]}
+    manifest = resolve_one(make_request("flat", **{keyword: value}), context, cache)
+    expected = value.strip().upper() in allowed[keyword]
+    assert (manifest["status"] == "resolved") == expected
+
+
+@pytest.mark.parametrize("start", ["yesterday", "2024-09-24", "2024-13-01T00:00:00", "20:00:00"])
+def test_a_start_that_is_no_date_is_refused(cache, context, start):
+    manifest = resolve_one(make_request("dark", EXPDTST=start), context, cache)
+    assert manifest["status"] == "failed"
+    assert "EXPDTST" in manifest["reason"]
+
+
+def test_one_failed_exposure_leaves_the_others(cache, context):
+    exposures = {
+        "unknown instrument": make_request("dark", INSTRUME="NIRC2"),
+        "unknown type": make_request("wavesol"),
+        "good": make_request("dark"),
+    }
+    manifests = bestrefs.resolve(exposures, context, TYPES, cache)
+    assert {name: manifest["status"] for name, manifest in manifests.items()} == {
+        "unknown instrument": "failed",
+        "unknown type": "failed",
+        "good": "resolved",
+    }
+    assert "nirc2" in manifests["unknown instrument"]["reason"]
+    assert "no such type" in manifests["unknown type"]["reason"]
+
+
+def test_not_applicable_is_no_failure(copied):
+    from crds_ligeriri import session
+
+    path = references.mapping_path(copied, "ligeriri_iris_0001.imap")
+    path.write_text(path.read_text().replace("'ligeriri_iris_gain_0001.rmap'", "'N/A'"))
+    with session(copied):
+        from crds.refactoring.checksum import add_checksum
+
+        add_checksum(str(path))
+    context = references.find_context(copied, None, {})
+    manifest = resolve_one(make_request("gain"), context, copied)
+    assert manifest["status"] == "resolved"
+    assert manifest["references"]["gain"]["status"] == "n/a"
+    assert references.header_keywords(manifest)["R_GAIN"] == "N/A"
+
+
+def test_a_missing_or_damaged_reference_fails_the_exposures_that_take_it(copied):
+    path = references.reference_path(copied, "IRIS", "iris_img1_dark_20240101t000000_0.0.1.fits")
+    config = copied / "config" / "ligeriri" / "server_config"
+    metadata = {path.name: {"size": path.stat().st_size, "sha1sum": references.sha1(path)}}
+    config.write_text(repr({**references.read_server_config(copied), "download_metadata": metadata}))
+    context = references.find_context(copied, None, {})
+    exposures = {"one": make_request("dark"), "other": make_request("dark", DETECTOR="IMG2")}
+    data = bytearray(path.read_bytes())
+    data[-3000] ^= 1
+    path.write_bytes(data)
+    manifests = bestrefs.resolve(exposures, context, TYPES, copied)
+    assert "is damaged: sha1" in manifests["one"]["reason"]
+    assert manifests["other"]["status"] == "resolved"
+    path.write_bytes(data[:-1])
+    assert "is damaged: size" in bestrefs.resolve(exposures, context, TYPES, copied)["one"]["reason"]
+    path.unlink()
+    assert "is missing" in bestrefs.resolve(exposures, context, TYPES, copied)["one"]["reason"]
+
+
+def test_an_override_is_taken_and_its_differences_are_told(cache, context, tmp_path):
+    path = write_reference(tmp_path, "flat", FILTER="J", DETECTOR="IMG2")
+    manifest = resolve_one(make_request("flat", FILTER="K", override={"flat": str(path)}), context, cache)
+    entry = manifest["references"]["flat"]
+    assert (manifest["status"], entry["source"], entry["sha1"]) == ("resolved", "override", references.sha1(path))
+    (line,) = references.override_warnings(manifest)
+    assert "FILTER is J in the reference, K in the exposure" in line
+    assert "DETECTOR is IMG2" in line
+    references.write_manifests({"a": manifest}, tmp_path / "manifests")
+    assert references.open_references(tmp_path / "manifests" / "a.json", ["flat"], [cache])["flat"] == path
+
+
+def test_an_override_that_is_no_such_reference_fails(cache, context, tmp_path):
+    path = write_reference(tmp_path, "dark")
+    manifest = resolve_one(make_request(override={"flat": str(path)}), context, cache)
+    assert "is a DarkModel, not FlatModel" in manifest["reason"]
+    manifest = resolve_one(make_request(override={"flat": "nowhere.fits"}), context, cache)
+    assert "nowhere.fits cannot be read" in manifest["reason"]
+
+
+def test_a_changed_or_missing_context_is_refused(copied):
+    context = references.find_context(copied, None, {})
+    with pytest.raises(ReductionError, match="has changed"):
+        bestrefs.resolve({}, {**context, "sha1": "0" * 40}, TYPES, copied)
+    with pytest.raises(ReductionError, match="is in none of"):
+        bestrefs.resolve({}, {**context, "context": "ligeriri_0007.pmap"}, TYPES, copied)
+    references.mapping_path(copied, "ligeriri_iris_0001.imap").write_text("not a mapping")
+    manifest = resolve_one(make_request("dark"), context, copied)
+    assert manifest["status"] == "failed"
+    path = references.mapping_path(copied, "ligeriri_0001.pmap")
+    path.write_text(path.read_text().replace("IRIS", "IRIZ"))
+    with pytest.raises(ReductionError, match="cannot be used: .*sha1sum mismatch"):
+        bestrefs.resolve({}, references.find_context(copied, None, {}), TYPES, copied)
+
+
+def test_the_cache_and_the_environment_stay_as_they_were(cache, context, monkeypatch):
+    monkeypatch.setenv("CRDS_CONTEXT", "jwst_1200.pmap")
+    monkeypatch.setenv("CRDS_SERVER_URL", "https://example.org")
+    monkeypatch.setenv("CRDS_MAPPATH", "/nowhere")
+    before, files = dict(os.environ), list_bytes(cache)
+    first = resolve_one(make_request(*TYPES), context, cache)
+    second = resolve_one(make_request(*TYPES), context, cache)
+    assert first == second
+    assert first["status"] == "resolved"
+    assert dict(os.environ) == before
+    assert list_bytes(cache) == files
+
+
+def test_a_thousand_exposures_in_one_process(cache, context):
+    exposures = {
+        f"exposure_{k:04d}": make_request(
+            *TYPES,
+            DETECTOR=f"IMG{1 + k % 4}",
+            FILTER="ZYJHK"[k % 5],
+            EXPDTST=f"2024-09-24T{k // 60:02d}:{k % 60:02d}:00",
+        )
+        for k in range(1000)
+    }
+    manifests = bestrefs.resolve(exposures, context, TYPES, cache)
+    failed = [manifest for manifest in manifests.values() if manifest["status"] == "failed"]
+    assert (len(manifests), len(failed)) == (1000, 200)
+    chosen = {entry["file"] for manifest in manifests.values() for entry in manifest["references"].values()}
+    assert len(chosen - {None}) == 4 * (7 + 4)

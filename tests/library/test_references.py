@@ -1,0 +1,200 @@
+import json
+import shutil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from reference_cache import TYPES, TYPES_FILE, list_bytes, make_cache, make_request
+
+from drs import references
+from drs.bestrefs import resolve
+from drs.errors import ReductionError
+from drs.schema import load_yaml, product_models
+
+NAMES = ("context", "CRDS_CONTEXT", "operational")
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    return make_cache(tmp_path_factory.mktemp("cache") / "crds")
+
+
+@pytest.fixture
+def context(cache):
+    return references.find_context(cache, None, {})
+
+
+@pytest.fixture
+def copied(cache, tmp_path):
+    return shutil.copytree(cache, tmp_path / "crds")
+
+
+def test_types_agree_with_products_and_are_unique():
+    assert {facts["model"] for facts in TYPES.values()} <= set(product_models())
+    for item in ("filekind", "keyword", "model"):
+        assert len({facts[item] for facts in TYPES.values()}) == len(TYPES)
+    assert {facts["selector"] for facts in TYPES.values()} == {"UseAfter", "ClosestTime"}
+
+
+def test_types_refuse_an_unknown_keyword(tmp_path):
+    types = load_yaml(TYPES_FILE)
+    types["dark"]["match"] = ["MOONAGE"]
+    path = tmp_path / "references.yaml"
+    path.write_text(json.dumps(types))
+    with pytest.raises(ReductionError, match="MOONAGE"):
+        references.load_types(path)
+
+
+@pytest.mark.parametrize(
+    ("configured", "environ", "expected"),
+    [
+        ("ligeriri_0002.pmap", {"CRDS_CONTEXT": "ligeriri_0003.pmap"}, ("ligeriri_0002.pmap", "config")),
+        (None, {"CRDS_CONTEXT": "ligeriri_0003.pmap"}, ("ligeriri_0003.pmap", "CRDS_CONTEXT")),
+        (None, {}, ("ligeriri_0001.pmap", "operational")),
+    ],
+)
+def test_find_context_precedence(copied, configured, environ, expected):
+    for number in ("0002", "0003"):
+        path = references.mapping_path(copied, f"ligeriri_{number}.pmap")
+        path.write_text(f"of another content: {number}")
+    found = references.find_context(copied, configured, environ)
+    assert (found["context"], found["source"]) == expected
+    assert found["sha1"] == references.sha1(references.mapping_path(copied, expected[0]))
+
+
+def test_find_context_refuses_an_unknown_context_and_names_what_there_is(cache):
+    with pytest.raises(ReductionError, match=r"jwst_1200\.pmap.*CRDS_CONTEXT.*it has ligeriri_0001\.pmap"):
+        references.find_context(cache, None, {"CRDS_CONTEXT": "jwst_1200.pmap"})
+    with pytest.raises(ReductionError, match=r"from config"):
+        references.find_context(cache, "../../ligeriri_0001.pmap", {})
+
+
+def test_find_context_refuses_a_missing_or_broken_server_config(copied):
+    config = copied / "config" / "ligeriri" / "server_config"
+    config.write_text("__import__('os').system('true')")
+    with pytest.raises(ReductionError, match="not a Python dictionary"):
+        references.find_context(copied, None, {})
+    config.write_text("{}")
+    with pytest.raises(ReductionError, match="no operational_context"):
+        references.find_context(copied, None, {})
+    config.unlink()
+    with pytest.raises(ReductionError, match=r"server_config cannot be read.*give the root of a cache"):
+        references.find_context(copied, "ligeriri_0001.pmap", {})
+
+
+@pytest.mark.parametrize("value", [None, "", " ", "N/A", "n/a", "ANY", "*", "Not applicable", "()", "UNDEFINED"])
+def test_is_wildcard(value):
+    assert references.is_wildcard(value)
+
+
+@given(st.one_of(st.text(), st.sampled_from(["N/A-2", "any", " any ", "(", "Y", "0", "-2147483648"]).map(str)))
+def test_every_value_that_crds_takes_for_a_wildcard_is_one(value):
+    from crds.core.utils import condition_value
+
+    if condition_value(value) in ("N/A", "*"):
+        assert references.is_wildcard(value)
+
+
+def test_write_manifests_keeps_the_file_when_the_answer_is_the_same(cache, context, tmp_path):
+    manifests = resolve({"a": make_request("dark")}, context, TYPES, cache)
+    first = references.write_manifests(manifests, tmp_path)
+    before = list_bytes(tmp_path)
+    stamp = (tmp_path / "a.json").stat().st_mtime_ns
+    manifests["a"]["context"] = {"name": "ligeriri_0002.pmap", "sha1": "0" * 40}
+    manifests["a"]["references"]["dark"]["rmap"] = "ligeriri_iris_dark_0002.rmap"
+    assert references.write_manifests(manifests, tmp_path) == first
+    assert list_bytes(tmp_path) == before
+    assert (tmp_path / "a.json").stat().st_mtime_ns == stamp
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda manifest: manifest["references"]["dark"].update(sha1="0" * 40),
+        lambda manifest: manifest["references"]["dark"].update(source="night"),
+        lambda manifest: manifest["references"]["flat"].update(status="n/a"),
+        lambda manifest: manifest["keys"].update(FILTER="J"),
+        lambda manifest: manifest.update(reason="another"),
+    ],
+)
+def test_write_manifests_replaces_another_answer(cache, context, tmp_path, change):
+    manifests = resolve({"a": make_request("dark")}, context, TYPES, cache)
+    first = references.write_manifests(manifests, tmp_path)
+    change(manifests["a"])
+    second = references.write_manifests(manifests, tmp_path)
+    assert first["exposures"]["a"]["sha1"] != second["exposures"]["a"]["sha1"]
+    assert references.read_manifest(tmp_path / "a.json") == manifests["a"]
+
+
+def test_write_manifests_replaces_a_damaged_manifest(cache, context, tmp_path):
+    (tmp_path / "a.json").write_text("{")
+    references.write_manifests(resolve({"a": make_request("dark")}, context, TYPES, cache), tmp_path)
+    assert references.read_manifest(tmp_path / "a.json")["status"] == "resolved"
+
+
+def test_manifests_hold_no_path_of_the_machine(cache, context, tmp_path):
+    exposures = {"a": make_request(*TYPES), "b": make_request("flat", FILTER="K"), "c": make_request("dark")}
+    references.write_manifests(resolve(exposures, context, TYPES, cache), tmp_path)
+    for text in list_bytes(tmp_path).values():
+        assert str(cache).encode() not in text
+        assert list(json.loads(text)) == sorted(json.loads(text))
+
+
+@pytest.fixture
+def opened(copied, tmp_path):
+    context = references.find_context(copied, None, {})
+    requests = {"good": make_request("dark", "dq"), "bad": make_request("flat", FILTER="K")}
+    references.write_manifests(resolve(requests, context, TYPES, copied), tmp_path / "manifests")
+    return tmp_path / "manifests"
+
+
+def test_open_references_returns_verified_paths(opened, copied, tmp_path):
+    paths = references.open_references(opened / "good.json", ("dark", "dq"), [tmp_path / "overlay", copied])
+    assert paths["dark"].name == "iris_img1_dark_20240101t000000_0.0.1.fits"
+    assert set(paths) == {"dark", "dq"}
+
+
+def test_open_references_passes_over_another_file_of_the_same_name(opened, copied, tmp_path):
+    name = "iris_img1_dark_20240101t000000_0.0.1.fits"
+    other = references.reference_path(tmp_path / "overlay", "IRIS", name)
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"left over")
+    paths = references.open_references(opened / "good.json", ["dark"], [tmp_path / "overlay", copied])
+    assert copied in paths["dark"].parents
+
+
+def test_open_references_refuses_what_was_not_resolved(opened, copied):
+    with pytest.raises(ReductionError, match=r"not resolved: flat: .*value='K' is not in"):
+        references.open_references(opened / "bad.json", ["flat"], [copied])
+    with pytest.raises(ReductionError, match="no flat reference: not needed"):
+        references.open_references(opened / "good.json", ["flat"], [copied])
+    with pytest.raises(ReductionError, match="no wavesol reference: not in the manifest"):
+        references.open_references(opened / "good.json", ["wavesol"], [copied])
+    with pytest.raises(ReductionError, match="cannot be read as JSON"):
+        references.open_references(opened / "none.json", ["dark"], [copied])
+
+
+def test_open_references_refuses_a_changed_or_missing_file(opened, copied):
+    path = references.reference_path(copied, "IRIS", "iris_img1_dark_20240101t000000_0.0.1.fits")
+    data = bytearray(path.read_bytes())
+    data[-3000] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(ReductionError, match=r"dark reference has changed: .*expected .*restore the file"):
+        references.open_references(opened / "good.json", ["dark"], [copied])
+    path.write_bytes(data[:-1])
+    with pytest.raises(ReductionError, match="has changed"):
+        references.open_references(opened / "good.json", ["dark"], [copied])
+    path.unlink()
+    with pytest.raises(ReductionError, match="fill the cache"):
+        references.open_references(opened / "good.json", ["dark"], [copied])
+
+
+def test_header_keywords(cache, context):
+    manifest = resolve({"a": make_request("dark", "nonlin")}, context, TYPES, cache)["a"]
+    assert references.header_keywords(manifest) == {
+        "CRDS_CTX": "ligeriri_0001.pmap",
+        "CRDS_VER": manifest["crds_version"],
+        "R_DARK": "iris_img1_dark_20240101t000000_0.0.1.fits",
+        "R_LINEAR": "iris_img1_nonlin_20240101t000000_0.0.1.fits",
+    }
+    assert references.override_warnings(manifest) == ()

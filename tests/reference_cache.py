@@ -1,0 +1,105 @@
+"""A CRDS cache for tests: the rule files of config/crds and tiny references for every row of references.csv."""
+
+import csv
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from drs import product
+from drs.references import load_types, reference_path
+
+REPO = Path(__file__).resolve().parents[1]
+RULES = REPO / "config" / "crds"
+TYPES_FILE = REPO / "config" / "references.yaml"
+TYPES = load_types(TYPES_FILE)
+SHAPE = (6, 8)
+UNITS = {
+    "dark": {"SCI": "electron/s", "ERR": "electron/s"},
+    "flat": {"SCI": "", "ERR": ""},
+    "bias": {"SCI": "DN", "ERR": "DN"},
+    "saturation": {"SCI": "DN"},
+    "gain": {"SCI": "electron/DN"},
+    "readnoise": {"SCI": "electron"},
+    "nonlin": {"COEFFS": "DN"},
+    "dq": {},
+}
+
+
+def make_reference(kind, *, value=1.0, **keywords):
+    """Return a small reference of a type, for the keywords given."""
+    arrays = {name: np.full(SHAPE, value, np.float32) for name in UNITS[kind]}
+    if kind == "nonlin":
+        arrays["COEFFS"] = np.full((3, *SHAPE), value, np.float32)
+    arrays["DQ"] = np.zeros(SHAPE, np.uint32)
+    defaults = {
+        "TELESCOP": "TMT",
+        "INSTRUME": "IRIS",
+        "DETECTOR": "IMG1",
+        "INSTERA": "0.0.1",
+        "READMODE": "DEFAULT",
+        "SUBARRAY": "GENERIC" if kind == "dq" else "FULL",
+        "FILTER": "Y",
+        "PUPIL": "CLEAR",
+        "DATAMODL": TYPES[kind]["model"],
+        "REFTYPE": TYPES[kind]["filekind"],
+        "USEAFTER": "2024-09-24T00:00:00",
+        "PEDIGREE": "SIMULATION",
+        "AUTHOR": "tests",
+        "DESCRIP": "a reference for tests",
+    }
+    return product.Product({**defaults, **keywords}, arrays, UNITS[kind])
+
+
+def write_reference(folder, kind, *, value=1.0, version="0.0.1", **keywords):
+    """Write a small reference under its CRDS name and return the path."""
+    reference = make_reference(kind, value=value, **keywords)
+    header = reference.keywords
+    date = header["USEAFTER"].replace("-", "").replace(":", "").lower()
+    parts = (header["INSTRUME"].lower(), header["DETECTOR"].lower(), kind, date, version)
+    path = Path(folder) / f"{'_'.join(parts)}.fits"
+    product.write(path, reference)
+    return path
+
+
+def make_cache(root):
+    """Fill `root` with the rules and one tiny file for every reference they name."""
+    shutil.copytree(RULES / "mappings", root / "mappings")
+    shutil.copytree(RULES / "config", root / "config")
+    for number, row in enumerate(read_rows()):
+        folder = reference_path(root, row["instrument"], "x").parent
+        telescope = {"IRIS": "TMT", "Liger": "Keck"}[row["instrument"]]
+        keywords = {"TELESCOP": telescope, "INSTRUME": row["instrument"], "DETECTOR": row["detector"]}
+        keywords |= {"FILTER": row["filter"]} if row["filter"] else {}
+        path = write_reference(folder, row["type"], value=number, USEAFTER=row["useafter"], **keywords)
+        if path.name != row["file"]:
+            raise AssertionError(f"references.csv names {row['file']}, not {path.name}")
+    return root
+
+
+def read_rows():
+    """Return the rows of references.csv."""
+    with (RULES / "references.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def make_request(*needs, override=None, **keys):
+    """Return an exposure as `resolve` takes it."""
+    defaults = {
+        "INSTRUME": "IRIS",
+        "DETECTOR": "IMG1",
+        "INSTERA": "0.0.1",
+        "READMODE": "DEFAULT",
+        "FILTER": "Y",
+        "PUPIL": "CLEAR",
+        "SUBARRAY": "FULL",
+        "EXPDTST": "2024-09-24T10:00:00.250",
+    }
+    merged = {**defaults, **keys}
+    request = {"needs": list(needs), "keys": {key: merged[key] for key in merged if merged[key] is not None}}
+    return {**request, "override": override} if override else request
+
+
+def list_bytes(root):
+    """Return relative path -> bytes of every file below `root`."""
+    return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
