@@ -35,6 +35,7 @@ rule fit_ramp:
         corrections=lambda wildcards: json.dumps(
             PLAN.exposure(wildcards)["corrections"], sort_keys=True
         ),
+        identity=lambda wildcards: json.dumps(PLAN.identity(wildcards), sort_keys=True),
         cache=CACHE,
         night_cache=NIGHT_CACHE,
         skip_steps=[f"--skip-step={step}" for step in config["fit_ramp"]["skip_steps"]],
@@ -49,6 +50,8 @@ rule fit_ramp:
             --method {params.method:q} \
             --n-coadd {params.n_coadd} \
             --jump-threshold-sigma {params.jump_threshold_sigma} \
+            --noise-box-pix {params.noise_box_pix} \
+            --keys {params.identity:q} \
             --block-rows {params.block_rows} \
             {params.skip_steps:q} \
             --mark-refusal \

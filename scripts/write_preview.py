@@ -18,10 +18,7 @@ from drs.preview import find_compass, render_placeholder, render_preview
 def main(path, max_size_pix, output):
     """Write a preview of a product."""
     shown = product.read(path)
-    if shown.refusal:
-        png = render_placeholder("Refused", shown.refusal)
-    else:
-        png = render(path, shown, max_size_pix)
+    png = render_placeholder("Refused", shown.refusal) if shown.refusal else render(path, shown, max_size_pix)
     product.write_atomically(output, lambda stream: stream.write(png))
 
 

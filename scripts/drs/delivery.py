@@ -241,7 +241,8 @@ def _make_context(crds, base, described, tier, *, certify):
         refactor.update_derivation(path, old.basename)
         if lost := sorted(set(old.reference_names()) - set(crds.core.rmap.load_mapping(path).reference_names())):
             logger.warning("%s: new references take the place of %s", new, ", ".join(lost))
-        certify_files([path], base, observatory="ligeriri", skip_banner=True, check_rmap=False)
+        # dont_parse: the slow parse looks for duplicate keys, which crds itself cannot have written
+        certify_files([path], base, observatory="ligeriri", skip_banner=True, check_rmap=False, dont_parse=True)
         updates.setdefault(imap.basename, []).append(new)
         made.append(new)
     names = {old: _rename(old, tier) for old in (base, *sorted(updates))}

@@ -140,6 +140,8 @@ def _classify(keywords, images, instruments, associations):
             "reason": f"engineering exposure (IMTYPE {imtype})",
             "start_mjd": start_mjd,
         }
+    if keywords.get("DATAQUAL") == "BAD":
+        return {"status": "excluded", "reason": "its header says DATAQUAL = BAD", "start_mjd": start_mjd}
     _check_shape(images)
     _check_needs(kind, keys)
     obs = "{SEMID}-{PROGNUM}-{OBSNUM}_{INSTRUME}_{DETECTOR}_{IMTYPE}".format(**keys)

@@ -1,5 +1,7 @@
 """What the workflow asks of a night's plan (plan/night.json): names and members of every product."""
 
+CONFIGURATION = ("INSTRUME", "DETECTOR", "INSTERA", "READMODE", "SUBARRAY", "SUBARRID", "FILTER", "PUPIL")
+IDENTITY = ("SEMID", "PROGNUM", "OBSNUM", "EXPNUM")
 PICTURED = ("calibrations", "level2", "level3")
 
 
@@ -31,8 +33,8 @@ class Plan:
     night : dict
         Content of plan/night.json.
     read_index : callable
-        stage -> content of references/<stage>.json; called when a combination asks for its members, so that
-        exposures for which CRDS found no references are left out of it.
+        stage -> content of references/<stage>.json. Called for every combination before its members are named: the
+        workflow makes it wait for CRDS there, and so runs again only what CRDS's answer changes.
     """
 
     def __init__(self, night, read_index):
@@ -60,7 +62,7 @@ class Plan:
         }
 
     def reported(self):
-        """Return (quality files, pictures) of all products whose exposures have references."""
+        """Return (quality files, pictures) of all products, after CRDS was asked."""
         by_level = self._by_level(self.members(self.exposures))
         pictured = [product for level in PICTURED for product in by_level[level]]
         qualities = [quality(product) for products in by_level.values() for product in products]
@@ -85,6 +87,11 @@ class Plan:
         """Return the row of an exposure."""
         return self.exposures[f"{wildcards.obs}_{wildcards.exp}"]
 
+    def identity(self, wildcards):
+        """Return the keywords that hold for an exposure where its header has none."""
+        keys = self.exposure(wildcards)["keys"]
+        return {key: keys[key] for key in (*CONFIGURATION, *IDENTITY, "IMTYPE", "EXPDTST")}
+
     def instrument(self, wildcards):
         """Return the name of an exposure's instrument file."""
         return self.exposure(wildcards)["keys"]["INSTRUME"].lower()
@@ -99,12 +106,10 @@ class Plan:
         return [f"calibrations/{name}.fits" for name, entry in self.night["masters"].items() if entry["stage"] == stage]
 
     def members(self, identities):
-        """Return the rows of those members whose references were found."""
-        return [self.exposures[identity] for identity in identities if self._is_resolved(identity)]
-
-    def _is_resolved(self, identity):
-        """Say whether CRDS has found the references of an exposure."""
-        return self._read_index(self.stage_of[identity])["exposures"][identity]["status"] == "resolved"
+        """Return the rows of exposures, after CRDS was asked for all of them."""
+        for stage in sorted({self.stage_of[identity] for identity in identities}):
+            self._read_index(stage)
+        return [self.exposures[identity] for identity in identities]
 
     def rates(self, name):
         """Return the Level 1 products that a calibration combines."""

@@ -187,12 +187,12 @@ def _encode(picture):
 def _draw_compass(picture, compass):
     """Draw arrows to north and east into the upper right corner."""
     side = min(picture.size)
-    length = 0.09 * side
+    length = 0.1 * side
     draw = ImageDraw.Draw(picture)
     draw.fontmode = "1"
     font = ImageFont.load_default(_text_size(picture))
     # The two arrows together are centred on a place where no angle takes them or their letters out of the picture.
-    middle = np.array([picture.size[0] - 1.9 * length, 1.9 * length])
+    middle = np.array([picture.size[0] - 1.8 * length, 1.8 * length])
     arrows = {name: np.array([x, -y]) * length for name, (x, y) in (("N", compass.north), ("E", compass.east))}
     origin = middle - (arrows["N"] + arrows["E"]) / 2
     for name, arrow in arrows.items():
@@ -200,7 +200,7 @@ def _draw_compass(picture, compass):
         barbs = [tip - 0.28 * arrow + side * 0.16 * across for side in (-1, 1)]
         _draw_line(draw, [origin, tip])
         _draw_line(draw, [barbs[0], tip, barbs[1]])
-        _draw_text(draw, origin + 1.3 * arrow, name, font)
+        _draw_text(draw, origin + 1.35 * arrow, name, font)
 
 
 def _draw_scale_bar(picture, scale_arcsec):
@@ -221,17 +221,28 @@ def _draw_scale_bar(picture, scale_arcsec):
 
 def _text_size(picture):
     """Return the height of the letters in pixels."""
-    return max(14.0, 0.035 * min(picture.size))
+    return max(14.0, 0.05 * min(picture.size))
 
 
 def _draw_line(draw, points):
     """Draw a line with a dark rim, visible on black and on white."""
     flat = [tuple(point) for point in points]
-    draw.line(flat, fill=SHADE, width=4)
-    draw.line(flat, fill=INK, width=2)
+    width = max(2, min(draw.im.size) // 200)
+    draw.line(flat, fill=SHADE, width=width + 2)
+    draw.line(flat, fill=INK, width=width)
 
 
 def _draw_text(draw, place, text, font):
     """Draw a text with a dark rim, centred on a place."""
     for fill, width in ((SHADE, 2), (INK, 0.4)):
         draw.text(tuple(place), text, fill=fill, font=font, anchor="mm", stroke_width=width, stroke_fill=fill)
+
+
+def make_thumbnail(png, max_size_pix):
+    """Return a preview as JPEG of at most `max_size_pix` on its longer side, for a page with many of them."""
+    with Image.open(io.BytesIO(png)) as picture:
+        small = picture.convert("RGB")
+    small.thumbnail((max_size_pix, max_size_pix), Image.Resampling.BOX)
+    stream = io.BytesIO()
+    small.save(stream, format="JPEG", quality=80)
+    return stream.getvalue()

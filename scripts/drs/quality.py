@@ -9,6 +9,7 @@ from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
 from photutils.psf import fit_fwhm
 from photutils.segmentation import SourceCatalog, detect_sources
+from photutils.utils.exceptions import NoDetectionsWarning
 
 from drs.dq import Flag
 
@@ -109,7 +110,9 @@ def find_sources(values, error, unusable, *, source_threshold_sigma):
         if not np.isfinite(sky.noise):
             return None
         threshold = sky.median + source_threshold_sigma * np.maximum(sky.noise, np.where(unusable, 0.0, error))
-        segments = detect_sources(np.where(unusable, sky.median, values), threshold, MINIMUM_SOURCE_PIXELS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NoDetectionsWarning)  # an empty field is an answer
+            segments = detect_sources(np.where(unusable, sky.median, values), threshold, MINIMUM_SOURCE_PIXELS)
         if segments is None:
             return None
         masked = unusable | segments.make_source_mask(size=SOURCE_MARGIN_PIX)

@@ -1,4 +1,4 @@
-"""Ramps to rates: saturation, bias, non-linearity, gain, jumps and the fit, in one pass over the reads.
+"""Ramps to rates: search for jumps, fit of every group, combination of the groups.
 
 Every estimate of a rate here is linear in the reads of its segments (stretches of reads without a jump):
 rate = sum_k u_k S_k / sum_k u_k t_k with sum_k u_k = 0 in each segment. With c_j = -sum_{k<=j} u_k / sum u t this
@@ -23,11 +23,9 @@ from drs.dq import Flag
 from drs.errors import ReductionError
 
 METHODS = ("ols", "mcds", "cds")
-MAPS = ("dq", "saturation_dn", "bias_dn", "nonlin_coefficients", "gain_e_per_dn", "read_noise_e")
 LANE = 256
 MIN_DIFFERENCES = 3  # of a ramp, good ones, for a jump to be told from the rest
-SATURATED, JUMP_DET, DROPOUT = np.uint32(Flag.SATURATED), np.uint32(Flag.JUMP_DET), np.uint32(Flag.DROPOUT)
-UNUSABLE = np.uint32(Flag.DO_NOT_USE)
+JUMP_DET, UNUSABLE = np.uint32(Flag.JUMP_DET), np.uint32(Flag.DO_NOT_USE)
 ROUNDING_E2 = 0.01  # variance of a difference of float32 signals near 1e5 e-; keeps noiseless ramps free of jumps
 TINY = 1e-30  # (e-/s)^2, keeps the weights of noiseless groups finite
 
@@ -36,7 +34,7 @@ class RampFit(NamedTuple):
     """Result of a fit; all arrays (ny, nx).
 
     `rate` float32 e-/s; `var_rnoise` float32 (e-/s)^2; `photon_factor` float32 1/s, the variance by photon noise
-    per rate; `dq` uint32; `n_reads` uint16, reads used. A pixel without a value is NaN and DO_NOT_USE.
+    per rate; `dq` uint32, JUMP_DET or DO_NOT_USE; `n_reads` uint16, reads used. Without a value: NaN, DO_NOT_USE.
     """
 
     rate: np.ndarray
@@ -44,16 +42,6 @@ class RampFit(NamedTuple):
     photon_factor: np.ndarray
     dq: np.ndarray
     n_reads: np.ndarray
-
-
-class _Maps(NamedTuple):
-    """Calibration of each pixel, float32, (ny, nx); `coefficients` (n_coeff, ny, nx)."""
-
-    saturation: np.ndarray
-    bias: np.ndarray
-    gain: np.ndarray
-    read_variance: np.ndarray
-    coefficients: np.ndarray
 
 
 class _Plan(NamedTuple):
@@ -64,67 +52,36 @@ class _Plan(NamedTuple):
     read_factors: np.ndarray
     photon_factors: np.ndarray
     n_used: np.ndarray
-    tests: np.ndarray  # (n_group, n_difference, 4): alpha, read and photon noise factors of eq. (1), interval
+    tests: np.ndarray  # (n_group, n_difference, 4): alpha, factors of read variance and rate in eq. (1), interval
     n_coadd: int  # 0 is ols
     threshold_sigma: float  # 0 is no search for jumps
 
 
 class _Work(NamedTuple):
-    """Buffers of one lane (.., LANE) and of one ramp (n_read,)."""
+    """Buffers of one lane (.., LANE) and of one ramp (.., n_read)."""
 
-    signal: np.ndarray
-    live: np.ndarray
-    gap: np.ndarray
-    suspect: np.ndarray
     sums: np.ndarray
+    suspect: np.ndarray
     groups: np.ndarray  # (3, n_group, LANE): rate, read factor, photon factor
     ramp: np.ndarray  # (3, n_read): times, signals, weights of the usable reads of one pixel
     good: np.ndarray
 
 
-def fit_ramp(reads_dn, times_s, maps, *, method, n_coadd=1, jump_threshold_sigma=None):
+def fit_ramp(signal_e, times_s, read_variance_e2, *, method, n_coadd=1, jump_threshold_sigma=None):
     """Fit the rate of every pixel of a ramp.
 
     Parameters
     ----------
-    reads_dn : ndarray, uint16 or float32, (n_group, n_read, ny, nx)
-        Raw reads; reads that are not finite are ignored and flagged DROPOUT.
-    times_s : ndarray, float64, (n_group, n_read)
-    maps, method, n_coadd, jump_threshold_sigma
-        As in `fit_blocks`.
-
-    Returns
-    -------
-    RampFit
-    """
-    if reads_dn.ndim != 4:
-        raise ValueError(f"reads have shape {reads_dn.shape}, expected (n_group, n_read, ny, nx)")
-    blocks = [(slice(0, reads_dn.shape[2]), reads_dn)]
-    settings = {"method": method, "n_coadd": n_coadd, "jump_threshold_sigma": jump_threshold_sigma}
-    return fit_blocks(blocks, reads_dn.shape, times_s, maps, **settings)
-
-
-def fit_blocks(blocks, shape, times_s, maps, *, method, n_coadd=1, jump_threshold_sigma=None):
-    """Fit the rate of every pixel of a ramp that comes in blocks of rows.
-
-    Parameters
-    ----------
-    blocks : iterable of (slice, ndarray)
-        Rows, and their reads (n_group, n_read, rows, nx), uint16 or float32 DN.
-    shape : tuple
-        (n_group, n_read, ny, nx)
+    signal_e : ndarray, float32, (n_group, n_read, ny, nx)
+        Signal of each read; NaN where a read is not usable.
     times_s : ndarray, float64, (n_group, n_read)
         Time of each read since the reset of its group, increasing.
-    maps : dict
-        Calibration of each pixel, (ny, nx), each entry optional: `dq` uint32, carried into the result; NO_LIN_CORR
-        leaves a pixel uncorrected; `saturation_dn`, a raw read at or above it and all later reads of the group are
-        not used; `bias_dn`; `nonlin_coefficients` (n_coeff, ny, nx), corrected = sum_k c_k x^k of the bias-subtracted
-        x in DN; `gain_e_per_dn`; `read_noise_e`, noise of one read with that of its digitisation (as measured on
-        data). Without it only the digitisation, 1/12 DN^2, is assumed.
+    read_variance_e2 : ndarray, float32, (ny, nx)
+        Variance of one read by read noise and digitisation.
     method : str
         'ols', 'mcds' or 'cds'.
     n_coadd : int
-        Reads averaged at each end by 'mcds'; ramps with fewer than twice as many use half of theirs.
+        Reads averaged at each end by 'mcds'; a ramp with fewer than twice as many uses half of its reads.
     jump_threshold_sigma : float, optional
         Threshold of the search for jumps; None is no search.
 
@@ -132,14 +89,11 @@ def fit_blocks(blocks, shape, times_s, maps, *, method, n_coadd=1, jump_threshol
     -------
     RampFit
     """
-    plan = _plan(np.asarray(times_s, np.float64), shape[:2], method, n_coadd, jump_threshold_sigma)
-    _check_maps(maps, shape[2:])
-    fit = RampFit(*(np.zeros(shape[2:], dtype) for dtype in ("f4", "f4", "f4", "u4", "u2")))
-    for rows, reads in blocks:
-        part = RampFit(*(array[rows] for array in fit))
-        block = {name: array[..., rows, :] for name, array in maps.items() if array is not None}
-        calibration, part.dq[:] = _prepare(block, part.rate.shape)
-        _fit_rows_kernel(np.ascontiguousarray(reads), calibration, plan, part)
+    if signal_e.ndim != 4 or signal_e.shape[2:] != read_variance_e2.shape:
+        raise ValueError(f"signal {signal_e.shape} and variance {read_variance_e2.shape} do not fit each other")
+    plan = _plan(np.asarray(times_s, np.float64), signal_e.shape[:2], method, n_coadd, jump_threshold_sigma)
+    fit = RampFit(*(np.zeros(signal_e.shape[2:], dtype) for dtype in ("f4", "f4", "f4", "u4", "u2")))
+    _fit_rows_kernel(np.ascontiguousarray(signal_e), np.ascontiguousarray(read_variance_e2), plan, fit)
     return fit
 
 
@@ -167,46 +121,6 @@ def _plan(times_s, expected, method, n_coadd, jump_threshold_sigma):
             tests[group, j] = (alpha, *_test_noise_kernel(dt, alpha, 1, j > 0, j < n_read - 2), dt)
     threshold = threshold if n_read > MIN_DIFFERENCES else 0.0
     return _Plan(times_s, weights, factors[0], factors[1], factors[2].astype(np.int64), tests, coadd, threshold)
-
-
-def _check_maps(maps, expected):
-    """Refuse unknown maps and maps of another shape."""
-    if unknown := set(maps) - set(MAPS):
-        raise ValueError(f"unknown maps {sorted(unknown)}, expected {MAPS}")
-    for name, array in maps.items():
-        if array is not None and array.shape[-2:] != tuple(expected):
-            raise ReductionError(f"{name} has shape {array.shape}, the reads need (ny, nx) = {tuple(expected)}")
-
-
-def _prepare(maps, shape):
-    """Return the maps of a block ready for the kernel, and its flags; values that are no calibration are flagged."""
-    dq = np.zeros(shape, np.uint32) | np.asarray(maps.get("dq", 0), np.uint32)
-    saturation = _full(maps, "saturation_dn", shape, np.inf)
-    dq[np.isnan(saturation)] |= np.uint32(Flag.NO_SAT_CHECK)
-    saturation[dq & np.uint32(Flag.NO_SAT_CHECK) != 0] = np.inf
-    bias = _full(maps, "bias_dn", shape, 0)
-    dq[~np.isfinite(bias)] |= np.uint32(Flag.UNRELIABLE_BIAS)
-    bias[~np.isfinite(bias)] = 0
-    gain = _full(maps, "gain_e_per_dn", shape, 1)
-    dq[~(np.isfinite(gain) & (gain > 0))] |= np.uint32(Flag.NO_GAIN_VALUE)
-    gain[dq & np.uint32(Flag.NO_GAIN_VALUE) != 0] = np.nan
-    if maps.get("read_noise_e") is None:
-        read_variance = gain**2 / np.float32(12)
-    else:
-        noise = np.asarray(maps["read_noise_e"], np.float32)
-        read_variance = np.where(noise >= 0, noise, np.float32(np.nan)) ** 2
-    coefficients = np.array(maps.get("nonlin_coefficients", np.empty((0, *shape))), np.float32, order="C")
-    if len(coefficients):
-        dq[~np.isfinite(coefficients).all(axis=0)] |= np.uint32(Flag.NO_LIN_CORR)
-        identity = (np.arange(len(coefficients)) == 1).astype(np.float32)[:, np.newaxis]
-        coefficients[:, dq & np.uint32(Flag.NO_LIN_CORR) != 0] = identity
-    arrays = (np.ascontiguousarray(array) for array in (saturation, bias, gain, read_variance, coefficients))
-    return _Maps(*arrays), dq
-
-
-def _full(maps, name, shape, default):
-    """Return a new float32 array of a map, or of its neutral value."""
-    return np.array(np.broadcast_to(maps.get(name, default), shape), np.float32, order="C")
 
 
 @njit(cache=True, error_model="numpy")
@@ -333,111 +247,75 @@ def _combine_groups_kernel(groups, i, read_variance):
 
 
 @njit(cache=True, error_model="numpy")
-def _calibrate_read_kernel(raw, maps, read, signal, live, gap):
-    """Write the signal in e- of one read of a lane; note reads that saturate or hold no number."""
-    n_coeff = maps.coefficients.shape[0]
-    for i in range(raw.size):
-        value = np.float32(raw[i])
-        if value >= maps.saturation[i]:
-            live[i] = min(live[i], read)
-        gap[i] |= value - value != 0
-        signal[i] = value - maps.bias[i]
-    if n_coeff > 0:
-        _linearize_read_kernel(maps.coefficients, signal)
-    for i in range(raw.size):
-        signal[i] *= maps.gain[i]
-
-
-@njit(cache=True, error_model="numpy")
-def _linearize_read_kernel(coefficients, signal):
-    """Replace the signal x in DN of one read of a lane by sum_k coefficients[k] x^k (Horner's rule)."""
-    n_coeff = coefficients.shape[0]
-    for i in range(signal.size):
-        x, value = signal[i], coefficients[n_coeff - 1, i]
-        for k in range(n_coeff - 2, -1, -1):
-            value = value * x + coefficients[k, i]
-        signal[i] = value
-
-
-@njit(cache=True, error_model="numpy")
 def _add_read_kernel(weight, signal, sums):
-    """Add one weighted read of a lane to the sums."""
+    """Add one weighted read of a lane to the sums; a read that is not usable makes its sum NaN."""
     for i in range(signal.size):
         sums[i] += weight * signal[i]
 
 
 @njit(cache=True, error_model="numpy")
 def _suspect_jump_kernel(test, span, signals, read_variance, threshold_sigma, suspect):
-    """Mark the pixels of a lane whose difference fails the first round of `_find_jumps_kernel`."""
-    alpha, read_factor, photon_factor, dt = test[0], test[1], test[2], test[3]
+    """Mark the pixels of a lane whose difference fails the first round of `_find_jumps_kernel`, in float32."""
+    alpha, read_factor, photon_factor = np.float32(test[0]), np.float32(test[1]), np.float32(test[2])
     before, after, first, last = signals
-    limit, per_time = threshold_sigma * threshold_sigma, 1 / (span - dt)
+    limit, per_time = np.float32(threshold_sigma**2), np.float32(1 / (span - test[3]))
+    rounding, zero = np.float32(ROUNDING_E2), np.float32(0)
     for i in range(before.size):
-        d = np.float64(after[i] - before[i])
-        others = np.float64(last[i] - first[i]) - d
-        variance = read_variance[i] * read_factor + max(others * per_time, 0.0) * photon_factor + ROUNDING_E2
+        d = after[i] - before[i]
+        others = last[i] - first[i] - d
+        variance = read_variance[i] * read_factor + max(others * per_time, zero) * photon_factor + rounding
         deviation = d - alpha * others
         suspect[i] |= deviation * deviation > limit * variance
 
 
 @njit(cache=True, error_model="numpy")
-def _fit_pixel_kernel(i, group, maps, plan, work):
-    """Fit one group of one pixel read by read; return the reads used and its flags."""
-    flags, n = np.uint32(0), 0
-    if work.live[i] < work.signal.shape[0]:
-        flags |= SATURATED
-    if work.gap[i]:
-        flags |= DROPOUT
-    for k in range(work.live[i]):
-        if np.isfinite(work.signal[k, i]):
-            work.ramp[0, n], work.ramp[1, n] = plan.times[group, k], work.signal[k, i]
+def _fit_pixel_kernel(signal, i, group, read_variance, plan, work):
+    """Fit the usable reads of one group of one pixel of a lane; return the reads used and its flags."""
+    n, n_jump = 0, 0
+    for k in range(signal.shape[0]):
+        if np.isfinite(signal[k, i]):
+            work.ramp[0, n], work.ramp[1, n] = plan.times[group, k], signal[k, i]
             work.good[n] = True
             n += 1
     if plan.threshold_sigma > 0:
-        if _find_jumps_kernel(work.ramp, n, maps.read_variance[i], plan.threshold_sigma, work.good) > 0:
-            flags |= JUMP_DET
+        n_jump = _find_jumps_kernel(work.ramp, n, read_variance, plan.threshold_sigma, work.good)
     rate, read_factor, photon_factor, used = _fit_segments_kernel(work.ramp, n, plan.n_coadd, work.good)
     work.groups[0, group, i], work.groups[1, group, i], work.groups[2, group, i] = rate, read_factor, photon_factor
-    return used, flags
+    return used, JUMP_DET if n_jump > 0 else np.uint32(0)
 
 
 @njit(cache=True, error_model="numpy")
-def _fit_group_kernel(reads, group, maps, plan, work, dq, n_reads):
+def _fit_group_kernel(signal, group, read_variance, plan, work, fit):
     """Fit one group (n_read, n_pix) of a lane."""
-    n_read, n_pix = reads.shape
-    work.live[:] = n_read
-    work.gap[:] = False
+    n_read, n_pix = signal.shape
     work.suspect[:] = False
     work.sums[:] = 0
     for read in range(n_read):
-        signal = work.signal[read, :n_pix]
-        _calibrate_read_kernel(reads[read], maps, read, signal, work.live, work.gap)
-        _add_read_kernel(plan.weights[group, read], signal, work.sums)
+        _add_read_kernel(plan.weights[group, read], signal[read], work.sums)
     if plan.threshold_sigma > 0:
         span = plan.times[group, n_read - 1] - plan.times[group, 0]
-        ends = work.signal[0, :n_pix], work.signal[n_read - 1, :n_pix]
         for j in range(n_read - 1):
-            signals = work.signal[j, :n_pix], work.signal[j + 1, :n_pix], ends[0], ends[1]
+            reads = signal[j], signal[j + 1], signal[0], signal[n_read - 1]
             test = plan.tests[group, j]
-            _suspect_jump_kernel(test, span, signals, maps.read_variance, plan.threshold_sigma, work.suspect)
+            _suspect_jump_kernel(test, span, reads, read_variance, plan.threshold_sigma, work.suspect)
     for i in range(n_pix):
         used = plan.n_used[group]
         work.groups[0, group, i], work.groups[1, group, i] = work.sums[i], plan.read_factors[group]
         work.groups[2, group, i] = plan.photon_factors[group]
-        if work.live[i] < n_read or work.gap[i] or work.suspect[i]:
-            used, flags = _fit_pixel_kernel(i, group, maps, plan, work)
-            dq[i] |= flags
-        n_reads[i] = min(n_reads[i] + used, 65535)
+        if work.suspect[i] or not np.isfinite(work.sums[i]):
+            used, flags = _fit_pixel_kernel(signal, i, group, read_variance[i], plan, work)
+            fit.dq[i] |= flags
+        fit.n_reads[i] = min(fit.n_reads[i] + used, 65535)
 
 
 @njit(cache=True, error_model="numpy")
-def _fit_lane_kernel(reads, maps, plan, work, fit):
+def _fit_lane_kernel(signal, read_variance, plan, work, fit):
     """Fit all groups (n_group, n_read, n_pix) of a lane, and combine them."""
-    for group in range(reads.shape[0]):
-        _fit_group_kernel(reads[group], group, maps, plan, work, fit.dq, fit.n_reads)
-    for i in range(reads.shape[2]):
-        rate, read_factor, photon_factor = _combine_groups_kernel(work.groups, i, maps.read_variance[i])
-        var_rnoise = maps.read_variance[i] * read_factor
+    for group in range(signal.shape[0]):
+        _fit_group_kernel(signal[group], group, read_variance, plan, work, fit)
+    for i in range(signal.shape[2]):
+        rate, read_factor, photon_factor = _combine_groups_kernel(work.groups, i, read_variance[i])
+        var_rnoise = read_variance[i] * read_factor
         if read_factor == 0 or not np.isfinite(rate + var_rnoise + photon_factor):
             rate, var_rnoise, photon_factor = np.nan, np.nan, np.nan
             fit.dq[i] |= UNUSABLE
@@ -446,29 +324,19 @@ def _fit_lane_kernel(reads, maps, plan, work, fit):
 
 
 @njit(cache=True, error_model="numpy", parallel=True, nogil=True)
-def _fit_rows_kernel(reads, maps, plan, fit):
+def _fit_rows_kernel(signal, read_variance, plan, fit):
     """Fit rows of pixels (n_group, n_read, ny, nx), each in lanes of neighbouring pixels; fill `fit`."""
-    n_group, n_read, ny, nx = reads.shape
+    n_group, n_read, ny, nx = signal.shape
     for y in prange(ny):
         work = _Work(
-            np.empty((n_read, LANE), np.float32),
-            np.empty(LANE, np.int64),
-            np.empty(LANE, np.bool_),
-            np.empty(LANE, np.bool_),
             np.empty(LANE, np.float64),
+            np.empty(LANE, np.bool_),
             np.empty((3, n_group, LANE), np.float64),
             np.empty((3, n_read), np.float64),
             np.empty(n_read, np.bool_),
         )
         for x in range(0, nx, LANE):
             to = min(x + LANE, nx)
-            lane = _Maps(
-                maps.saturation[y, x:to],
-                maps.bias[y, x:to],
-                maps.gain[y, x:to],
-                maps.read_variance[y, x:to],
-                maps.coefficients[:, y, x:to],
-            )
             part = RampFit(
                 fit.rate[y, x:to],
                 fit.var_rnoise[y, x:to],
@@ -476,4 +344,4 @@ def _fit_rows_kernel(reads, maps, plan, fit):
                 fit.dq[y, x:to],
                 fit.n_reads[y, x:to],
             )
-            _fit_lane_kernel(reads[:, :, y, x:to], lane, plan, work, part)
+            _fit_lane_kernel(signal[:, :, y, x:to], read_variance[y, x:to], plan, work, part)

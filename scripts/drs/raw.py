@@ -23,7 +23,8 @@ from astropy.io import fits
 from drs.errors import ReductionError
 from drs.headers import scan_headers
 
-BLOCK_BYTES = 32 << 20  # largest block, whatever the number of rows asked for
+BLOCK_BYTES = 16 << 20  # largest block, whatever the number of rows asked for
+STRUCTURE = ("SIMPLE", "BITPIX", "EXTEND", "PCOUNT", "GCOUNT", "BSCALE", "BZERO", "BLANK", "BUNIT", "INHERIT")
 FIRST, LAST = "reads first", "reads last"
 
 
@@ -131,6 +132,20 @@ class _Pixels:
         return values
 
 
+def read_keywords(path):
+    """Return the PRIMARY keywords of a Level 0 file, structure aside; cheap for every form of file."""
+    try:
+        header = fits.getheader(path, 0)
+        return {key: header[key] for key in header if key not in ("", "COMMENT", "HISTORY") and _is_science(key)}
+    except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, fits.VerifyError) as error:
+        raise ReductionError(f"{path}: its header cannot be read ({error}); transfer it again") from error
+
+
+def _is_science(keyword):
+    """Return False for keywords of the file's structure."""
+    return keyword not in STRUCTURE and not keyword.startswith("NAXIS")
+
+
 @contextmanager
 def open_ramp(path, corrections=()):
     """Open a Level 0 file: plain, gzipped, or tile-compressed.
@@ -161,7 +176,7 @@ def open_ramp(path, corrections=()):
             hdus = stack.enter_context(fits.open(plain, memmap=False))
             index = _find_image(hdus, scan["images"])
             stored = hdus["TIMES"].data if "TIMES" in hdus else None
-            shape, order = find_axes(hdus[index].shape, None if stored is None else stored.shape, keywords)
+            shape, order = find_axes(hdus[index].shape, None if stored is None else stored.shape)
             times_s = _times(stored, shape, keywords)
             _check_counts(shape, keywords)
             pixels = _locate(plain, hdus[index], order, stack)
@@ -169,8 +184,7 @@ def open_ramp(path, corrections=()):
             raise ReductionError(f"{path}: {error}") from error
         except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError) as error:
             raise ReductionError(f"{path} cannot be read ({error}); transfer it again") from error
-        structure = ("SIMPLE", "BITPIX", "NAXIS", "EXTEND", "PCOUNT", "GCOUNT", "BSCALE", "BZERO", "BLANK", "BUNIT")
-        keywords = {k: v for k, v in keywords.items() if k not in structure and not k.startswith("NAXIS")}
+        keywords = {key: value for key, value in keywords.items() if _is_science(key)}
         yield Ramp(path, keywords, times_s, shape, pixels)
 
 
@@ -197,7 +211,7 @@ def _find_image(hdus, images):
     raise ReductionError(f"no extension DATA with the reads of a ramp; found {found}")
 
 
-def find_axes(shape, times_shape, keywords):
+def find_axes(shape, times_shape):
     """Return what the axes of an image are.
 
     Parameters
@@ -206,8 +220,6 @@ def find_axes(shape, times_shape, keywords):
         Shape of the image, numpy order.
     times_shape : tuple or None
         Shape of TIMES.
-    keywords : mapping
-        SUBSIZE1/2 or DETXSIZE/DETYSIZE decide where TIMES fits both ends of the shape.
 
     Returns
     -------
@@ -225,14 +237,10 @@ def find_axes(shape, times_shape, keywords):
     if times_shape is None:
         raise ReductionError(f"no extension TIMES, so the order of the four axes {shape} is not known; add TIMES")
     fits_first, fits_last = times_shape == shape[:2], times_shape == shape[2:]
-    if fits_first and fits_last:
-        names = ("SUBSIZE2", "SUBSIZE1") if "SUBSIZE1" in keywords else ("DETYSIZE", "DETXSIZE")
-        size = tuple(keywords.get(name) for name in names)
-        fits_first, fits_last = size == shape[2:], size == shape[:2]
     if fits_first == fits_last:
         raise ReductionError(
-            f"TIMES of shape {times_shape} does not tell which axes of DATA {shape} are groups and reads; TIMES must "
-            "match the first or the last two axes, and where it matches both, SUBSIZE1/2 or DETXSIZE/DETYSIZE decide"
+            f"TIMES of shape {times_shape} does not tell which axes of DATA {shape} are groups and reads; it must be "
+            "the shape of either the first or the last two axes"
         )
     return (shape, FIRST) if fits_first else ((*shape[2:], *shape[:2]), LAST)
 
@@ -276,10 +284,8 @@ def _locate(path, hdu, order, stack):
 def _unpack(hdu, order, stream):
     """Write the pixels of a tile-compressed image to an open file, plane by plane, and return where they are."""
     dtype = np.dtype(np.uint16) if hdu.section[(slice(0, 1),) * len(hdu.shape)].dtype == np.uint16 else np.dtype("f4")
-    if order == LAST:
-        pieces = ((slice(y, y + 1),) for y in range(hdu.shape[0]))
-    else:
-        pieces = np.ndindex(hdu.shape[:-2])
+    rows = ((slice(y, y + 1),) for y in range(hdu.shape[0]))
+    pieces = rows if order == LAST else np.ndindex(hdu.shape[:-2])
     for piece in pieces:
         stream.write(np.ascontiguousarray(hdu.section[piece], dtype=dtype).data)
     stream.flush()

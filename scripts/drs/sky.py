@@ -1,10 +1,12 @@
 """Sky background of an image: its level with the sources masked, and the subtraction of a sky frame."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 from astropy.stats import sigma_clipped_stats
 from photutils.segmentation import detect_sources
+from photutils.utils.exceptions import NoDetectionsWarning
 
 from drs.errors import ReductionError
 from drs.image import check_shapes
@@ -48,9 +50,10 @@ def measure_sky(rate, unusable, *, source_threshold_sigma):
         if masked.all():
             raise ReductionError("no pixel is free of sources and flags: the sky level cannot be measured")
         _, level, scatter = sigma_clipped_stats(rate[~masked], sigma=CLIP_SIGMA)
-        segments = detect_sources(
-            np.where(unusable, level, rate), level + source_threshold_sigma * scatter, MINIMUM_SOURCE_PIXELS
-        )
+        threshold = level + source_threshold_sigma * scatter
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NoDetectionsWarning)
+            segments = detect_sources(np.where(unusable, level, rate), threshold, MINIMUM_SOURCE_PIXELS)
         if segments is None:
             break
         is_source = segments.make_source_mask(size=SOURCE_MARGIN_PIX)

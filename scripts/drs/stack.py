@@ -98,6 +98,7 @@ def _farthest_kernel(value, noise, kept, median, allowed):
 def _combine_pixels_kernel(values, variance, unusable, weights, tolerance, clip_sigma, result):
     """Fill `result` pixel by pixel; rows are independent, so the outcome does not depend on threads."""
     n_frame, ny, nx = values.shape
+    out_value, out_variance, out_weight, n_used, outlier = result
     for y in prange(ny):
         value, noise, scratch = np.empty(n_frame), np.empty(n_frame), np.empty(n_frame)
         kept = np.empty(n_frame, np.bool_)
@@ -110,7 +111,7 @@ def _combine_pixels_kernel(values, variance, unusable, weights, tolerance, clip_
                 if kept[k]:
                     scratch[n] = variance[k, y, x]
                     n += 1
-            result.outlier[y, x] = False
+            outlier[y, x] = False
             if n > 2 and clip_sigma > 0:
                 common = _median_kernel(scratch, n)
                 for k in range(n_frame):
@@ -126,7 +127,7 @@ def _combine_pixels_kernel(values, variance, unusable, weights, tolerance, clip_
                     if worst < 0:
                         break
                     kept[worst] = False
-                    result.outlier[y, x] = True
+                    outlier[y, x] = True
                     n -= 1
             total, mean, spread = 0.0, 0.0, 0.0
             for k in range(n_frame):
@@ -135,7 +136,8 @@ def _combine_pixels_kernel(values, variance, unusable, weights, tolerance, clip_
                     total += w
                     mean += w * value[k]
                     spread += w * w * variance[k, y, x]
-            result.n_used[y, x] = n
+            n_used[y, x] = n
+            out_weight[y, x] = total
             result.weight[y, x] = total
-            result.value[y, x] = mean / total if total > 0 else np.nan
-            result.variance[y, x] = spread / (total * total) if total > 0 else np.nan
+            out_value[y, x] = mean / total if total > 0 else np.nan
+            out_variance[y, x] = spread / (total * total) if total > 0 else np.nan

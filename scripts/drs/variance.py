@@ -10,6 +10,8 @@ structure, or the pixel stands out, its own rate is used.
 import numpy as np
 from numba import njit, prange
 
+from drs.errors import ReductionError
+
 MIN_PIXELS = 5  # neighbours from which a mean and a scatter mean something
 STANDS_OUT_SIGMA2 = 9.0  # a pixel 3 sigma from its surroundings keeps its own rate
 
@@ -39,7 +41,7 @@ def estimate_poisson_variance(rate, photon_factor, var_rnoise, excluded, *, box_
     if any(image.shape != excluded.shape for image in images):
         raise ValueError(f"images differ in shape: {[image.shape for image in images]}, excluded {excluded.shape}")
     if box_pix < 1 or box_pix % 2 == 0:
-        raise ValueError(f"box_pix is {box_pix}, expected an odd number")
+        raise ReductionError(f"box_pix is {box_pix}, expected an odd number: 1 is the pixel alone")
     if box_pix == 1:
         return np.maximum(rate, np.float32(0)) * photon_factor
     var_poisson = np.empty_like(rate)

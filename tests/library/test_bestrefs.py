@@ -2,7 +2,7 @@ import os
 import shutil
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_cache import TYPES, list_bytes, make_cache, make_request, read_rows, write_reference
 
@@ -133,9 +133,14 @@ def test_a_wildcard_in_a_keyword_that_no_needed_type_matches_is_fine(cache, cont
     assert resolve_one(make_request("dark", FILTER="N/A"), context, cache)["status"] == "resolved"
 
 
+@settings(deadline=None)
 @given(st.sampled_from(["DETECTOR", "FILTER", "READMODE"]), st.text(max_size=12))
 def test_no_value_but_the_rules_own_finds_a_flat(cache, context, keyword, value):
-    allowed = {"DETECTOR": ["IMG1", "IMG2", "IMG3", "IMG4"], "FILTER": list("ZYJH") + ["KS"], "READMODE": ["DEFAULT"]}
+    allowed = {
+        "DETECTOR": ["IMG1", "IMG2", "IMG3", "IMG4"],
+        "FILTER": ["Z", "Y", "J", "H", "KS"],
+        "READMODE": ["DEFAULT"],
+    }
     manifest = resolve_one(make_request("flat", **{keyword: value}), context, cache)
     expected = value.strip().upper() in allowed[keyword]
     assert (manifest["status"] == "resolved") == expected
@@ -199,6 +204,17 @@ def test_a_missing_or_damaged_reference_fails_the_exposures_that_take_it(copied)
     assert "is missing" in bestrefs.resolve(exposures, context, TYPES, copied)["one"]["reason"]
 
 
+def test_a_prediction_does_not_look_at_the_files(copied):
+    context = references.find_context(copied, None, {})
+    requests = {"a": make_request("dark"), "b": make_request("flat", FILTER="K")}
+    checked = bestrefs.resolve(requests, context, TYPES, copied)
+    shutil.rmtree(copied / "references")
+    predicted = bestrefs.resolve(requests, context, TYPES, copied, verify=False)
+    assert predicted["b"] == checked["b"]
+    dark = checked["a"]["references"]["dark"]
+    assert predicted["a"]["references"]["dark"] == {**dark, "size": None, "sha1": None}
+
+
 def test_an_override_is_taken_and_its_differences_are_told(cache, context, tmp_path):
     path = write_reference(tmp_path, "flat", FILTER="J", DETECTOR="IMG2")
     manifest = resolve_one(make_request("flat", FILTER="K", override={"flat": str(path)}), context, cache)
@@ -230,7 +246,7 @@ def test_a_changed_or_missing_context_is_refused(copied):
     assert manifest["status"] == "failed"
     path = references.mapping_path(copied, "ligeriri_0001.pmap")
     path.write_text(path.read_text().replace("IRIS", "IRIZ"))
-    with pytest.raises(ReductionError, match="cannot be used: .*sha1sum mismatch"):
+    with pytest.raises(ReductionError, match=r"cannot be used: .*sha1sum mismatch"):
         bestrefs.resolve({}, references.find_context(copied, None, {}), TYPES, copied)
 
 

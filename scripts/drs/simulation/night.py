@@ -55,13 +55,12 @@ def simulate_night(night, preset_name, *, seed, without=()):
         Number of raw files.
     """
     raw, part = night / "raw", night / ".raw.part"
-    if raw.exists() and any(raw.iterdir()):
-        raise ReductionError(f"{raw} holds files already: give a new folder, or remove it first")
+    _check_free(night, part)
     facts, instruments = load_facts()
     preset = facts["presets"][preset_name]
     exposures = plan_exposures(preset, facts, instruments, without=without)
-    for leftover in (part, night / "truth", night / "crds_cache"):
-        shutil.rmtree(leftover, ignore_errors=True)
+    for folder in (part, night / "truth", night / "crds_cache"):
+        shutil.rmtree(folder, ignore_errors=True)
     for folder in (part, night / "truth"):
         folder.mkdir(parents=True)
     world = World(preset, facts, instruments, seed, frozenset(without))
@@ -73,6 +72,14 @@ def simulate_night(night, preset_name, *, seed, without=()):
         raw.rmdir()
     part.rename(raw)  # last, so that a night with raw/ is a whole night
     return len(exposures)
+
+
+def _check_free(night, part):
+    """Refuse a folder that holds a night; what a killed simulation left, with its `part`, may be replaced."""
+    made = [night / name for name in ("raw", "crds_cache", "truth")]
+    held = [folder for folder in made if folder.exists() and any(folder.iterdir())]
+    if held and (not part.exists() or made[0] in held):
+        raise ReductionError(f"{held[0]} holds files already: give a new folder, or remove it first")
 
 
 def load_facts():

@@ -95,7 +95,7 @@ def place_apart(n_point, shape, *, separation, margin, stream):
     """
     points = np.empty((0, 2))
     low, high = np.array([1.0, 1.0]) + margin, np.array(shape[::-1], dtype=float) - margin
-    for _ in range(10000 * max(n_point, 1)):  # a field that cannot hold the points ends in the error below
+    for _ in range(1000 * n_point):  # a field that cannot hold the points ends in the error below
         if len(points) == n_point:
             break
         point = stream.uniform(low, high)

@@ -1,0 +1,127 @@
+"""Associations of a night: known answers, minimum numbers, time rules, and independence of the order of files."""
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+from nights import INSTRUMENTS, RULES, scan
+
+from drs.association import associate
+from drs.night import build_rows
+
+
+def plan_of(scans):
+    """Return the plan of scans by file name."""
+    return associate(build_rows(scans, INSTRUMENTS, RULES, {}), RULES)
+
+
+def at(hour, minute=0):
+    """Return a time of the night."""
+    return f"2024-09-25T{hour:02d}:{minute:02d}:00.000"
+
+
+def make_night(n_dark=5, n_sky=3, sky_hour=6, **science):
+    """Return scans of darks, skies and five science exposures at 06:00."""
+    scans = {f"d{k}": scan("DARK", k, start=at(1, k), FILTER="OPAQUE") for k in range(n_dark)}
+    scans |= {f"k{k}": scan("SKY", 50 + k, start=at(sky_hour, 30 + k)) for k in range(n_sky)}
+    return scans | {f"s{k}": scan("SCI", 20 + k, start=at(6, k), **science) for k in range(5)}
+
+
+def test_masters_are_made_from_all_darks_of_a_configuration():
+    plan = plan_of(make_night())
+    ((name, dark),) = plan["masters"].items()
+    assert name == "iris_img1_dark_20240925t010000_0.0.1"
+    assert len(dark["members"]) == 5
+    assert (dark["stage"], dark["night_start"]) == ("detector", "2024-09-24T22:00:00")
+    assert len(plan["stages"]["detector"]) == 5
+    assert len(plan["stages"]["science"]) == 8
+
+
+def test_too_few_darks_make_no_master_and_are_noted():
+    plan = plan_of(make_night(n_dark=4))
+    assert plan["masters"] == {}
+    (entry,) = plan["too_few"]
+    assert entry["reason"] == "4 exposures, at least 5 needed"
+    assert len(entry["members"]) == 4
+
+
+def test_darks_of_another_read_mode_or_detector_size_do_not_mix():
+    for other in ({"READMODE": "FAST"}, {"DETXSIZE": 32}, {"DETECTOR": "IMG2"}, {"SUBARRID": 1}):
+        scans = make_night() | {"x": scan("DARK", 9, start=at(1, 9), FILTER="OPAQUE", **other)}
+        (dark,) = plan_of(scans)["masters"].values()
+        assert len(dark["members"]) == 5, other
+
+
+def test_the_nearest_sky_is_chosen_and_the_others_say_why_not():
+    scans = make_night() | {f"f{k}": scan("SKY", 80 + k, start=at(8, k)) for k in range(3)}
+    scans |= {f"g{k}": scan("SKY", 90 + k, start=at(6, 40 + k), FILTER="H") for k in range(3)}
+    plan = plan_of(scans)
+    choice = plan["sky"]["2024B-P123-008_IRIS_IMG1_SCI_0020-00"]
+    assert choice["choice"] == "iris_img1_sky_20240925t063000_0.0.1"
+    reasons = {entry["name"]: entry["reason"] for entry in choice["rejected"]}
+    assert reasons["iris_img1_sky_20240925t064000_0.0.1"] == "other FILTER"
+    assert reasons["iris_img1_sky_20240925t080000_0.0.1"].endswith("h away, at most 1.0 h")
+
+
+def test_a_late_or_too_short_sky_gives_the_median_of_the_image():
+    for scans in (make_night(sky_hour=9), make_night(n_sky=2)):
+        choices = plan_of(scans)["sky"].values()
+        assert {choice["choice"] for choice in choices} == {None}
+
+
+def test_groups_hold_one_target_and_one_position_angle():
+    scans = make_night()
+    scans |= {f"r{k}": scan("SCI", 40 + k, start=at(7, k), PA=37.0) for k in range(2)}
+    scans |= {"o": scan("SCI", 60, start=at(7, 30), OBJECT="NGC 1068; $(x)")}
+    groups = plan_of(scans)["groups"]
+    members = {name: len(group["members"]) for name, group in groups.items()}
+    assert members == {
+        "2024B-P123_IRIS_IMG1_M-15_Y_20240924_pa0.0": 5,
+        "2024B-P123_IRIS_IMG1_M-15_Y_20240924_pa37.0": 2,
+        "2024B-P123_IRIS_IMG1_NGC-1068-x_Y_20240924": 1,
+    }
+
+
+def test_position_angles_join_across_north():
+    scans = {"a": scan("SCI", 1, PA=359.9), "b": scan("SCI", 2, PA=0.1, start=at(6, 5))}
+    (group,) = plan_of(scans)["groups"].values()
+    assert len(group["members"]) == 2
+
+
+def test_targets_whose_names_look_alike_stay_apart():
+    scans = {"a": scan("SCI", 1, OBJECT="M 15"), "b": scan("SCI", 2, OBJECT="M;15", start=at(6, 5))}
+    groups = plan_of(scans)["groups"]
+    assert len(groups) == 2
+    assert all(len(group["members"]) == 1 for group in groups.values())
+
+
+def test_a_night_of_calibrations_only_has_a_plan():
+    scans = {name: entry for name, entry in make_night().items() if name.startswith("d")}
+    plan = plan_of(scans)
+    assert (len(plan["masters"]), plan["groups"], plan["sky"]) == (1, {}, {})
+
+
+minutes = st.integers(0, 59)
+exposure = st.tuples(
+    st.sampled_from(["SCI", "SKY", "DARK", "FLAT"]),
+    minutes,
+    st.sampled_from(["Y", "H"]),
+    st.sampled_from(["IMG1", "IMG2"]),
+)
+
+
+@given(st.lists(exposure, max_size=25), st.randoms(use_true_random=False))
+def test_the_plan_does_not_depend_on_the_order_of_files_and_uses_each_exposure_once(exposures, rng: random.Random):
+    scans = {
+        f"e{k}": scan(imtype, k, start=at(6, minute), FILTER=band, DETECTOR=detector)
+        for k, (imtype, minute, band, detector) in enumerate(exposures)
+    }
+    shuffled = list(scans.items())
+    rng.shuffle(shuffled)
+    plan = plan_of(scans)
+    assert plan_of(dict(shuffled)) == plan
+    for section, kinds in (("groups", {"SCI"}), ("masters", {"DARK", "FLAT"}), ("skies", {"SKY"})):
+        members = [identity for entry in plan[section].values() for identity in entry["members"]]
+        assert len(members) == len(set(members))
+        assert {identity.split("_")[3] for identity in members} <= kinds
+    assert sorted(plan["sky"]) == sorted(i for i in plan["stages"]["science"] if "_SCI_" in i)

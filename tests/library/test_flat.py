@@ -1,0 +1,47 @@
+"""Flat: normalisation, division with errors, pixels without flat value."""
+
+import numpy as np
+import pytest
+from images import SHAPE, make_image
+
+from drs.dq import Flag
+from drs.errors import ReductionError
+from drs.flat import check_illumination, divide_flat, normalise_flat
+
+
+def test_normalised_flat_has_median_one_and_flags_dead_pixels():
+    rate = np.linspace(80, 120, 54).reshape(SHAPE)
+    rate[2, 7] = 3.0
+    rate[3, 1] = np.nan
+    flat = normalise_flat(make_image(rate, 1.0), minimum_response=0.2)
+    usable = ~flat.unusable
+    assert np.argwhere(~usable).tolist() == [[2, 7], [3, 1]]
+    assert np.median(flat.rate[usable]) == pytest.approx(1.0, abs=0.02)
+    assert (flat.dq[2, 7], flat.rate[2, 7]) == (Flag.DO_NOT_USE | Flag.NO_FLAT_FIELD, 1.0)
+    np.testing.assert_allclose(flat.rate[usable] / flat.rate[0, 0], (rate / rate[0, 0])[usable], rtol=1e-6)
+
+
+def test_division_propagates_both_errors():
+    image = make_image(100.0, 3.0)._replace(var_poisson=np.full(SHAPE, 8.0, np.float32))
+    flat = make_image(0.8, 0.02, DO_NOT_USE=(1, 2))
+    result = divide_flat(image, flat)
+    assert result.rate[0, 0] == pytest.approx(125.0)
+    assert result.error[0, 0] == pytest.approx(np.hypot(3.0 / 0.8, 125.0 * 0.02 / 0.8))
+    assert result.var_poisson[0, 0] == pytest.approx(8.0 / 0.64)
+    assert result.var_rnoise is None
+    assert (result.rate[1, 2], result.error[1, 2]) == (100.0, 3.0)
+    assert result.dq[1, 2] & Flag.NO_FLAT_FIELD
+
+
+def test_error_of_the_division_agrees_with_a_monte_carlo():
+    rng = np.random.default_rng(5)
+    n = 200_000
+    quotients = rng.normal(100, 3, n) / rng.normal(0.8, 0.02, n)
+    result = divide_flat(make_image(100.0, 3.0), make_image(0.8, 0.02))
+    assert quotients.std() == pytest.approx(result.error[0, 0], rel=0.01)
+
+
+def test_a_lamp_that_was_off_is_refused():
+    with pytest.raises(ReductionError, match=r"x\.fits: median 0\.1 e-/s.*was the lamp on"):
+        check_illumination(make_image(0.1), minimum_signal_e_per_s=5.0, name="x.fits")
+    assert check_illumination(make_image(50.0), minimum_signal_e_per_s=5.0, name="x.fits") == 50.0

@@ -1,0 +1,64 @@
+"""Sky level among sources, and the subtraction of a sky frame."""
+
+import numpy as np
+import pytest
+from images import SHAPE, make_image
+
+from drs.errors import ReductionError
+from drs.sky import measure_sky, subtract_frame, subtract_level
+
+
+def star_field(level=20.0, noise=0.5, shape=(120, 140), n_star=25, seed=8):
+    """Return an image of stars on a flat sky, and where their light is."""
+    rng = np.random.default_rng(seed)
+    y, x = np.indices(shape)
+    stars = np.zeros(shape)
+    for _ in range(n_star):
+        y0, x0, flux = rng.uniform(5, shape[0] - 5), rng.uniform(5, shape[1] - 5), 10 ** rng.uniform(1.5, 4)
+        stars += flux / (2 * np.pi * 1.5**2) * np.exp(-((y - y0) ** 2 + (x - x0) ** 2) / (2 * 1.5**2))
+    return (level + stars + rng.normal(0, noise, shape)).astype(np.float32), stars
+
+
+def test_sky_level_among_stars():
+    rate, _ = star_field()
+    sky = measure_sky(rate, np.zeros(rate.shape, bool), source_threshold_sigma=3)
+    assert sky.level == pytest.approx(20.0, abs=0.02)
+    assert sky.scatter == pytest.approx(0.5, rel=0.03)
+    assert sky.level_error < 0.01
+
+
+def test_bad_pixels_do_not_count():
+    rate, _ = star_field()
+    unusable = np.zeros(rate.shape, bool)
+    unusable[::3] = True
+    rate[::3] = np.nan
+    sky = measure_sky(rate, unusable, source_threshold_sigma=3)
+    assert sky.level == pytest.approx(20.0, abs=0.03)
+
+
+def test_level_without_noise_and_sources_is_exact():
+    sky = measure_sky(np.full((20, 30), 7.0, np.float32), np.zeros((20, 30), bool), source_threshold_sigma=3)
+    assert sky.level == 7.0
+
+
+def test_a_frame_without_sky_is_refused():
+    with pytest.raises(ReductionError, match="no pixel is free"):
+        measure_sky(np.ones((5, 6), np.float32), np.ones((5, 6), bool), source_threshold_sigma=3)
+
+
+def test_subtraction_of_level_and_of_a_scaled_frame():
+    image = make_image(30.0, 3.0)
+    sky = measure_sky(np.full(SHAPE, 8.0, np.float32), np.zeros(SHAPE, bool), source_threshold_sigma=3)
+    assert subtract_level(image, sky).rate[0, 0] == 22.0
+    frame = make_image(10.0, 0.5, DO_NOT_USE=(2, 3))
+    frame.rate[2, 3] = 1e6
+    result = subtract_frame(image, frame, 2.0)
+    assert (result.rate == 10.0).all()
+    assert result.error[0, 0] == pytest.approx(np.hypot(3.0, 1.0))
+    assert result.error[2, 3] == 3.0
+
+
+def test_an_empty_sky_frame_is_refused():
+    frame = make_image(10.0)
+    with pytest.raises(ReductionError, match="no usable pixel"):
+        subtract_frame(make_image(), frame._replace(dq=np.ones(SHAPE, np.uint32)), 1.0)
