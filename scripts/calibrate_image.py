@@ -64,6 +64,8 @@ def subtract_sky(exposure, sky_frame, *, sky_method, source_threshold_sigma):
 def assign_wcs(exposure, instrument):
     """Return the exposure with the coordinates that its pointing and detector give."""
     keywords = exposure.keywords
+    if missing := [key for key in ("RA", "DEC") if key not in keywords]:
+        raise ReductionError(f"no {' and '.join(missing)} in the header: give them in exposures.yaml (correct: set:)")
     detector = instrument["detectors"][keywords["DETECTOR"]]
     pa_deg = keywords.get("PA", 0.0)
     wcs = build_wcs(keywords["RA"], keywords["DEC"], pa_deg, detector, exposure.arrays["SCI"].shape)

@@ -1,6 +1,7 @@
 """Combine Level 2 images of one field: aligned by their coordinates, outliers clipped, mean by exposure time."""
 
 import logging
+from dataclasses import replace
 
 import click
 import numpy as np
@@ -13,6 +14,7 @@ from drs.mosaic import plan_grid, resample, steepness
 from drs.stack import combine_stack
 
 logger = logging.getLogger("combine_images")
+MINIMUM_COVERAGE = 0.01  # of an output pixel; less is the rounding of a shift by whole pixels
 
 
 @cli.command()
@@ -24,18 +26,19 @@ logger = logging.getLogger("combine_images")
 def main(images, clip_sigma, clip_gradient, mark_refusal, output):
     """Combine Level 2 images into a Level 3 mosaic."""
     members = [product.read(path, models="ImagerModel", unit="electron/s") for path in images]
-    keywords = combine_keywords([member.keywords for member in members]) | {"DATALVL": 3}
-    units = {"SCI": "electron/s", "ERR": "electron/s", "WHT": "s"}
-    mosaic = product.Product(keywords, {}, units)
-    with product.mark_refusal(output, mosaic, mark=mark_refusal):
+    with product.mark_refusal(output, describe_mosaic(members), mark=mark_refusal):
         good, left_out = keep_good(members, [path.name for path in images], minimum=1, what="Level 2")
         members = [members[k] for k in good]
-        keywords = combine_keywords([member.keywords for member in members]) | {"DATALVL": 3}
         arrays, wcs = combine_members(members, clip_sigma=clip_sigma, clip_gradient=clip_gradient)
-        mosaic = product.with_wcs(product.Product(keywords, arrays, units), wcs)
-        mosaic = product.with_history(mosaic, left_out)
+        mosaic = replace(describe_mosaic(members), arrays=arrays, wcs=wcs, history=tuple(left_out))
         mosaic = mosaic.with_step("resample", clip_sigma=clip_sigma, clip_gradient=clip_gradient, kernel="square")
         product.write(output, mosaic, inputs={"image": images})
+
+
+def describe_mosaic(members):
+    """Return the mosaic of these members without its arrays."""
+    keywords = combine_keywords([member.keywords for member in members]) | {"DATALVL": 3}
+    return product.Product(keywords, {}, {"SCI": "electron/s", "ERR": "electron/s", "WHT": "s"})
 
 
 def combine_members(members, *, clip_sigma, clip_gradient):
@@ -44,7 +47,7 @@ def combine_members(members, *, clip_sigma, clip_gradient):
     wcs, shape = plan_grid(headers, [member.arrays["SCI"].shape for member in members])
     frames = [resample(member.image, member.wcs, wcs, shape) for member in members]
     values, variance, coverage = (np.stack(arrays) for arrays in zip(*frames, strict=True))
-    unusable = ~(coverage > 0) | ~np.isfinite(values)
+    unusable = ~(coverage > MINIMUM_COVERAGE) | ~np.isfinite(values)
     exposure_s = np.array([member.keywords.get("TOTTIME", member.keywords["EXPTIME"]) for member in members])
     stack = combine_stack(
         values,

@@ -27,10 +27,7 @@ logger = logging.getLogger("make_dark")
 def main(rates, useafter, minimum, clip_sigma, hot_threshold_sigma, mark_refusal, output):
     """Combine Level 1 darks into a DarkModel."""
     members = [product.read(path, models="ImagerModel", unit="electron/s") for path in rates]
-    keywords = combine_keywords([member.keywords for member in members])
-    keywords = reference_keywords(keywords, "DARK", useafter, "Master dark of one night") | {"DATAMODL": "DarkModel"}
-    dark = product.Product(keywords, {}, {"SCI": "electron/s", "ERR": "electron/s"})
-    with product.mark_refusal(output, dark, mark=mark_refusal):
+    with product.mark_refusal(output, describe_dark(members, useafter), mark=mark_refusal):
         good, left_out = keep_good(members, [path.name for path in rates], minimum=minimum, what="dark")
         images = [members[k].image for k in good]
         stack = combine_stack(*stack_images(images), clip_sigma=clip_sigma)
@@ -39,11 +36,17 @@ def main(rates, useafter, minimum, clip_sigma, hot_threshold_sigma, mark_refusal
         flags &= ~np.uint32(Flag.JUMP_DET | Flag.SATURATED)
         flags |= np.where(stack.n_used == 0, np.uint32(Flag.DO_NOT_USE), np.uint32(0))
         combined = Image(stack.value, np.sqrt(stack.variance), flags)
-        dark = product.with_history(dark, left_out).with_image(
-            flag_hot(combined, hot_threshold_sigma=hot_threshold_sigma)
-        )
+        dark = product.with_history(describe_dark([members[k] for k in good], useafter), left_out)
+        dark = dark.with_image(flag_hot(combined, hot_threshold_sigma=hot_threshold_sigma))
         dark = dark.with_step("dark", clip_sigma=clip_sigma, hot_threshold_sigma=hot_threshold_sigma)
         product.write(output, dark, inputs={"rate": rates})
+
+
+def describe_dark(members, useafter):
+    """Return the master dark of these members without its arrays."""
+    keywords = combine_keywords([member.keywords for member in members])
+    keywords = reference_keywords(keywords, "DARK", useafter, "Master dark of one night") | {"DATAMODL": "DarkModel"}
+    return product.Product(keywords, {}, {"SCI": "electron/s", "ERR": "electron/s"})
 
 
 if __name__ == "__main__":

@@ -31,16 +31,21 @@ logger = logging.getLogger("make_flat")
 def main(rates, manifests, cache, night_cache, useafter, minimum, mark_refusal, output, **parameters):
     """Combine Level 1 flats into a FlatModel."""
     members = [product.read(path, models="ImagerModel", unit="electron/s") for path in rates]
-    keywords = combine_keywords([member.keywords for member in members])
-    keywords = reference_keywords(keywords, "FLAT", useafter, "Master flat of one night") | {"DATAMODL": "FlatModel"}
-    flat = product.Product(keywords, {}, {"SCI": "", "ERR": ""})
-    with product.mark_refusal(output, flat, mark=mark_refusal):
+    with product.mark_refusal(output, describe_flat(members, useafter), mark=mark_refusal):
         good, left_out = keep_good(members, [path.name for path in rates], minimum=minimum, what="flat")
         darks, files = read_calibrations([manifests[k] for k in good], ["dark"], [night_cache, cache])
         lamps = {rates[k].name: calibrate(members[k].image, dark) for k, dark in zip(good, darks, strict=True)}
-        flat = product.with_history(flat, left_out).with_image(combine_lamps(lamps, **parameters))
+        flat = product.with_history(describe_flat([members[k] for k in good], useafter), left_out)
+        flat = flat.with_image(combine_lamps(lamps, **parameters))
         flat = flat.with_step("dark").with_step("normalize", **parameters)
         product.write(output, flat, inputs={"rate": rates, "dark": files})
+
+
+def describe_flat(members, useafter):
+    """Return the master flat of these members without its arrays."""
+    keywords = combine_keywords([member.keywords for member in members])
+    keywords = reference_keywords(keywords, "FLAT", useafter, "Master flat of one night") | {"DATAMODL": "FlatModel"}
+    return product.Product(keywords, {}, {"SCI": "", "ERR": ""})
 
 
 def combine_lamps(lamps, *, clip_sigma, minimum_signal_e_per_s, minimum_response):

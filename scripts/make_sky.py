@@ -29,15 +29,20 @@ logger = logging.getLogger("make_sky")
 def main(rates, manifests, cache, night_cache, minimum, mark_refusal, output, **parameters):
     """Combine Level 1 sky exposures into a SkyModel."""
     members = [product.read(path, models="ImagerModel", unit="electron/s") for path in rates]
-    keywords = combine_keywords([member.keywords for member in members]) | {"DATAMODL": "SkyModel", "DATALVL": 2}
-    sky = product.Product(keywords, {}, {"SCI": "electron/s", "ERR": "electron/s"})
-    with product.mark_refusal(output, sky, mark=mark_refusal):
+    with product.mark_refusal(output, describe_sky(members), mark=mark_refusal):
         good, left_out = keep_good(members, [path.name for path in rates], minimum=minimum, what="sky")
         references, files = read_calibrations([manifests[k] for k in good], ["dark", "flat"], [night_cache, cache])
         frames = [calibrate(members[k].image, chosen) for k, chosen in zip(good, references, strict=True)]
-        sky = product.with_history(sky, left_out).with_image(combine_skies(frames, **parameters))
+        sky = product.with_history(describe_sky([members[k] for k in good]), left_out)
+        sky = sky.with_image(combine_skies(frames, **parameters))
         sky = sky.with_step("dark").with_step("flat").with_step("sky", **parameters)
         product.write(output, sky, inputs={"rate": rates, "reference": files})
+
+
+def describe_sky(members):
+    """Return the sky frame of these members without its arrays."""
+    keywords = combine_keywords([member.keywords for member in members]) | {"DATAMODL": "SkyModel", "DATALVL": 2}
+    return product.Product(keywords, {}, {"SCI": "electron/s", "ERR": "electron/s"})
 
 
 def combine_skies(frames, *, clip_sigma, source_threshold_sigma):

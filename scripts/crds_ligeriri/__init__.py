@@ -50,7 +50,8 @@ def session(cache):
     """Use crds on the cache at `cache`: yields the crds package.
 
     Nothing is written to the cache and nothing is fetched; log lines of crds go to the caller's logging. At the end
-    the environment is as before (crds writes some 30 CRDS_* variables). Nothing is remembered of an earlier session's cache.
+    the environment is as before (crds writes some 30 CRDS_* variables). What an earlier session
+    remembered of its cache is forgotten.
     """
     before = dict(os.environ)
     logger = logging.getLogger("CRDS")

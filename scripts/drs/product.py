@@ -9,7 +9,6 @@ import hashlib
 import json
 import logging
 import os
-import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -20,11 +19,13 @@ from astropy.io import fits
 
 from drs import dq
 from drs.errors import ReductionError
+from drs.headers import scan_headers
 from drs.image import Image
 from drs.schema import PRODUCTS, find_problems, keyword_descriptions, product_models
 
 VERSION = "0.1.0"
 REFUSED = "REFUSED: "
+CARD_LENGTH = 80
 TABLES = ("DQ_DEF", "PARAMETERS", "PROVENANCE")
 STEP_KEYWORDS = {
     "dq_init": "S_DQINIT",
@@ -79,7 +80,7 @@ class Product:
     def refusal(self):
         """Why this product was refused (see `mark_refusal`); None for a good one."""
         lines = "".join(self.history)
-        return lines.partition(REFUSED)[2] if self.keywords.get("DATAQUAL") == "BAD" and REFUSED in lines else None
+        return lines.rpartition(REFUSED)[2] if self.keywords.get("DATAQUAL") == "BAD" and REFUSED in lines else None
 
     @property
     def image(self):
@@ -118,8 +119,9 @@ def read(path, *, models=None, unit=None):
         The file cannot be read, is another model, disagrees with its schema, or has another unit.
     """
     try:
+        scan_headers(path)
         product = _load(Path(path))
-    except (OSError, TypeError, ValueError, KeyError) as error:
+    except (ReductionError, OSError, TypeError, ValueError, KeyError) as error:
         raise ReductionError(f"{path} cannot be read as a product ({error}); make it again") from error
     allowed = (models,) if isinstance(models, str) else models
     if allowed and product.model not in allowed:
@@ -249,9 +251,8 @@ def _primary(product):
     """Return the PRIMARY HDU: every keyword with its meaning, sorted as given, then HISTORY."""
     header, comments = fits.Header(), _comments()
     for keyword, value in product.keywords.items():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", fits.verify.VerifyWarning)  # a long value cuts its comment
-            header[keyword] = (value, comments.get(keyword, ""))
+        room = CARD_LENGTH - len(str(fits.Card(keyword, value)).rstrip()) - len(" / ")
+        header[keyword] = (value, comments.get(keyword, "")[: max(room, 0)])
     for line in product.history:
         header.add_history(line)
     return fits.PrimaryHDU(header=header)

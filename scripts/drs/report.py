@@ -57,6 +57,7 @@ def build_report(night, *, plan, context, manifests, quality, pictures, benchmar
     """
     planned = plan_products(night, plan)
     quality = {key: quality[key] for key in planned if key in quality}
+    manifests = dict(sorted(manifests.items()))
     listed = list_quality(quality)
     return {
         "facts": summarize_night(night, context, manifests),
@@ -280,7 +281,7 @@ def list_references(manifests):
     entries = [item for manifest in manifests.values() for item in manifest["references"].items()]
     types = sorted({kind for kind, entry in entries if entry["status"] != "not needed"})
     used, matrix = {}, []
-    for exposure, manifest in sorted(manifests.items()):
+    for exposure, manifest in manifests.items():
         cells = {kind: _cell(entry) for kind, entry in manifest["references"].items()}
         matrix.append({"exposure": exposure, "cells": [cells.get(kind) for kind in types]})
         for kind, cell in cells.items():

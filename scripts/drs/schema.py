@@ -10,6 +10,7 @@ from referencing.jsonschema import DRAFT202012
 
 from drs.errors import ReductionError
 
+YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 PRODUCTS = Path(__file__).resolve().parents[2] / "config" / "products"
 
 
@@ -17,6 +18,7 @@ PRODUCTS = Path(__file__).resolve().parents[2] / "config" / "products"
 def load_schema(path):
     """Return the JSON Schema in the YAML file `path`, with its neighbours resolvable by file name."""
 
+    @cache
     def retrieve(name):
         return Resource(contents=load_yaml(path.parent / name), specification=DRAFT202012)
 
@@ -26,7 +28,7 @@ def load_schema(path):
 def load_yaml(path):
     """Return what the YAML file `path` holds; a defect is named with its line."""
     try:
-        return yaml.safe_load(Path(path).read_text())
+        return yaml.load(Path(path).read_text(), Loader=YAML_LOADER)
     except yaml.YAMLError as error:
         raise ReductionError(f"{path} is not valid YAML: {error}") from error
 
@@ -52,6 +54,7 @@ def product_models():
     return sorted(path.stem for path in PRODUCTS.glob("*Model.yaml"))
 
 
+@cache
 def keyword_descriptions():
     """Return keyword -> description, the comments of the FITS cards."""
     keywords = load_yaml(PRODUCTS / "common.yaml")["$defs"]["keywords"]["properties"]

@@ -41,7 +41,7 @@ def _subtract_bias_kernel(raw, saturation, bias, live, signal, dq):
     for i in range(raw.size):
         value = np.float32(raw[i])
         nothing = value - value  # NaN for infinite values too
-        live[i] &= not value >= saturation[i]
+        live[i] &= not (value >= saturation[i] and nothing == 0)
         dq[i] |= (np.uint32(0) if live[i] else SATURATED) | (DROPOUT if nothing != 0 else np.uint32(0))
         signal[i] = value - bias[i] + nothing
 

@@ -4,6 +4,8 @@ import io
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from drs.preview import (
     BAD,
     COLOURS,
@@ -16,7 +18,6 @@ from drs.preview import (
     stretch,
 )
 from drs.wcs import build_wcs
-from PIL import Image
 
 SHAPE = (24, 40)  # ny, nx
 DETECTOR = {"scale_arcsec": 0.01, "centre_x_arcsec": 0.0, "centre_y_arcsec": 0.0, "rotation_deg": 0.0}

@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from photutils.psf import CircularGaussianPRF
+
 from drs.dq import Flag
 from drs.quality import (
     find_unusable,
@@ -12,7 +14,6 @@ from drs.quality import (
     pixel_scale_arcsec,
 )
 from drs.wcs import build_wcs
-from photutils.psf import CircularGaussianPRF
 
 SHAPE = (90, 140)  # ny, nx
 SKY = 3.0

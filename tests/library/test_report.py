@@ -5,6 +5,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+
 from drs.report import (
     build_report,
     drop_folders,
@@ -144,6 +145,9 @@ def test_no_folder_of_a_machine_is_shown(inputs):
 
 
 def test_same_input_same_bytes(inputs):
+    names = list(inputs["manifests"])
+    inputs["manifests"][names[0]] = manifest(names[0], dark=reference(None, None, "not found", "no match"))
+    inputs["manifests"][names[1]] = manifest(names[1], dark=reference(None, None, "not found", "another"))
     again = copy.deepcopy(inputs)
     again["quality"] = dict(reversed(again["quality"].items()))
     again["manifests"] = dict(reversed(again["manifests"].items()))
@@ -221,8 +225,8 @@ def test_products_of_the_plan_win(inputs):
 
 def test_each_reference_file_is_listed_once():
     manifests = {
-        "b": manifest("b", dark=reference(), flat=reference(None, None, "not needed")),
         "a": manifest("a", dark=reference(), gain=reference(None, None, "n/a")),
+        "b": manifest("b", dark=reference(), flat=reference(None, None, "not needed")),
         "c": manifest("c", dark=reference(source="night")),
     }
     listed = list_references(manifests)

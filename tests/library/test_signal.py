@@ -129,8 +129,8 @@ def test_a_read_is_usable_when_finite_and_before_saturation(values, threshold):
     reads = np.array(values, np.float32).reshape(1, 6, 1, 1)
     maps = build_maps((1, 1), saturation_dn=np.full((1, 1), threshold, np.float32))
     signal, dq = calibrate_reads(reads, maps)
-    saturated = np.cumsum(reads[0, :, 0, 0] >= threshold) > 0
     finite = np.isfinite(reads[0, :, 0, 0])
+    saturated = np.cumsum(finite & (reads[0, :, 0, 0] >= threshold)) > 0
     np.testing.assert_array_equal(np.isfinite(signal[0, :, 0, 0]), finite & ~saturated)
     assert (dq[0, 0] & Flag.SATURATED != 0) == saturated.any()
     assert (dq[0, 0] & Flag.DROPOUT != 0) == (~finite).any()

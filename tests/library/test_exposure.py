@@ -1,0 +1,65 @@
+"""Headers of rate images: what is carried, what is left out, and the times."""
+
+import numpy as np
+import pytest
+from ramps import KEYWORDS, make_times
+
+from drs.errors import ReductionError
+from drs.exposure import correction_lines, rate_keywords, time_keywords
+
+
+def test_keywords_are_carried_and_the_level_is_set():
+    raw = KEYWORDS | {"CRVAL1": 3.0, "PC1_1": 1.0, "CTYPE1": "RA---TAN", "DATE": "2026", "lower": 1, "TEMPIMGD": 77.0}
+    found = rate_keywords(raw, {"SEMID": "2000A", "NIGHT": "20260427", "PA": None})
+    assert found["DATAMODL"] == "ImagerModel"
+    assert found["DATALVL"] == 1
+    assert found["TEMPIMGD"] == 77.0
+    assert found["SEMID"] == "2026A"
+    assert found["NIGHT"] == "20260427"
+    assert not {"CRVAL1", "PC1_1", "CTYPE1", "DATE", "lower", "PA"} & found.keys()
+
+
+@pytest.mark.parametrize(("mode", "model"), [("IMG", "ImagerModel"), ("SLICER", "IFUImageModel")])
+def test_the_mode_tells_the_model(mode, model):
+    assert rate_keywords(KEYWORDS | {"INSTMODE": mode})["DATAMODL"] == model
+
+
+def test_times_of_groups():
+    found = time_keywords({"EXPDTST": "2026-04-27T12:00:00"}, make_times(3, 5, 2.0))
+    assert found["EXPTIME"] == 8
+    assert found["TOTTIME"] == 24
+    assert (found["NGROUPS"], found["NREADS"]) == (3, 5)
+    assert found["EXPMJDST"] == 61157.5
+    np.testing.assert_allclose(found["EXPMJDEN"], 61157.5 + 30 / 86400, atol=1e-9)
+    np.testing.assert_allclose(found["EXPMJDMD"], 61157.5 + 15 / 86400, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [
+        {"EXPJDST": 2461158.0, "EXPJDEND": 2461158.5},
+        {"EXPMJDST": 61157.5, "EXPMJDEN": 61158.0},
+        {"EXPJDST": 61157.5, "EXPDTEND": "2026-04-28T00:00:00Z"},
+    ],
+)
+def test_start_and_end_in_any_form(keywords):
+    found = time_keywords(keywords, make_times(1, 2))
+    assert found["EXPMJDMD"] == 61157.75
+    assert found["EXPDTST"] == "2026-04-27T12:00:00.000"
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [({}, "no start time"), ({"EXPDTST": "noon"}, "cannot be read"), ({"EXPDTST": 3}, "cannot")],
+)
+def test_refused(keywords, message):
+    with pytest.raises(ReductionError, match=message):
+        time_keywords(keywords, make_times(1, 2))
+
+
+def test_corrections_leave_a_line():
+    lines = correction_lines({"FILTER": "J"}, [{"set": {"FILTER": "Ks", "PA": 3.0}, "reason": "wheel\nstuck – seen"}])
+    assert lines == (
+        "corrected FILTER = 'Ks' (was 'J'): wheel stuck ? seen",
+        "corrected PA = 3.0 (was None): wheel stuck ? seen",
+    )

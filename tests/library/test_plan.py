@@ -1,0 +1,78 @@
+"""What the rules ask of the plan."""
+
+from types import SimpleNamespace
+
+import pytest
+from nights import INSTRUMENTS, RULES, scan
+
+from drs.association import associate
+from drs.night import build_rows
+from drs.plan import Plan
+
+
+@pytest.fixture
+def asked():
+    """Stages that CRDS was asked for."""
+    return []
+
+
+@pytest.fixture
+def plan(asked):
+    """Return the plan of five darks, three skies, two science exposures and a truncated file."""
+    scans = {f"d{k}.fits": scan("DARK", k, start=f"2024-09-25T01:0{k}:00") for k in range(5)}
+    scans |= {f"k{k}.fits": scan("SKY", 50 + k, start=f"2024-09-25T06:1{k}:00") for k in range(3)}
+    scans |= {f"s{k}.fits": scan("SCI", 20 + k, start=f"2024-09-25T06:0{k}:00") for k in range(2)}
+    scans["cut.fits"] = {"error": "truncated"}
+    rows = build_rows(scans, INSTRUMENTS, RULES, {})
+    return Plan({"rows": rows, **associate(rows, RULES)}, asked.append)
+
+
+def science(exp="0020-00"):
+    """Return the wildcards of a science exposure."""
+    return SimpleNamespace(obs="2024B-P123-008_IRIS_IMG1_SCI", exp=exp)
+
+
+def test_products_of_each_level(plan):
+    assert len(plan.products("level1")) == 10
+    assert plan.products("level3") == ["level3/2024B-P123_IRIS_IMG1_M-15_Y_20240924_LVL3.fits"]
+    assert plan.products("calibrations") == [
+        "calibrations/iris_img1_dark_20240925t010000_0.0.1.fits",
+        "calibrations/iris_img1_sky_20240925t061000_0.0.1.fits",
+    ]
+    assert "level2/2024B-P123-008_IRIS_IMG1_SCI_LVL2_0020-00.fits" in plan.products("level2")
+    assert len(plan.products("level2")) == 5
+    assert len(plan.products("quicklook")) == 8
+    assert "quicklook/level3/2024B-P123_IRIS_IMG1_M-15_Y_20240924_LVL3.png" in plan.products("quicklook")
+
+
+def test_stages_build_on_each_other(plan):
+    contexts = [plan.context_before(stage) for stage in plan.stages]
+    assert contexts == ["plan/context.json", "references/contexts/detector.json", "references/contexts/optics.json"]
+    assert plan.masters_of("detector") == ["calibrations/iris_img1_dark_20240925t010000_0.0.1.fits"]
+    assert plan.masters_of("optics") == []
+
+
+def test_members_are_named_after_crds_was_asked(plan, asked):
+    rates = plan.rates("iris_img1_dark_20240925t010000_0.0.1")
+    assert rates[0] == "level1/2024B-P123-008_IRIS_IMG1_DARK_LVL1_0000-00.fits"
+    assert (len(rates), asked) == (5, ["detector"])
+    assert plan.images("2024B-P123_IRIS_IMG1_M-15_Y_20240924") == [
+        "level2/2024B-P123-008_IRIS_IMG1_SCI_LVL2_0020-00.fits",
+        "level2/2024B-P123-008_IRIS_IMG1_SCI_LVL2_0021-00.fits",
+    ]
+    assert asked == ["detector", "science"]
+
+
+def test_sky_of_an_exposure(plan):
+    frame = "calibrations/iris_img1_sky_20240925t061000_0.0.1.fits"
+    assert plan.sky(science(), "auto") == ("frame", [frame])
+    assert plan.sky(science(), "median") == ("median", [])
+    sky = SimpleNamespace(obs="2024B-P123-008_IRIS_IMG1_SKY", exp="0050-00")
+    assert plan.sky(sky, "auto") == ("none", [])
+
+
+def test_one_exposure(plan):
+    assert plan.raw(science()) == "raw/s0.fits"
+    assert plan.instrument(science()) == "iris"
+    identity = plan.identity(science())
+    assert (identity["SEMID"], identity["EXPNUM"], identity["INSTERA"]) == ("2024B", 20, "0.0.1")

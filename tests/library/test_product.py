@@ -1,0 +1,163 @@
+"""Products: written and read back, checked against their schemas, atomic, byte for byte the same."""
+
+import hashlib
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from astropy.io import fits
+
+from drs import dq, product
+from drs.errors import ReductionError
+
+KEYWORDS = {
+    "TELESCOP": "TMT",
+    "INSTRUME": "IRIS",
+    "DETECTOR": "IMG1",
+    "DATAMODL": "ImagerModel",
+    "IMTYPE": "SCI",
+    "SEMID": "2024B",
+    "PROGNUM": "P123",
+    "OBSNUM": "008",
+    "EXPDTST": "2024-09-25T06:00:00.000",
+    "EXPTIME": 10.0,
+    "FILTER": "Y",
+    "DATALVL": 1,
+}
+UNITS = {"SCI": "electron/s", "ERR": "electron/s"}
+
+
+@pytest.fixture
+def image():
+    """Return a valid rate image."""
+    rng = np.random.default_rng(2)
+    arrays = {
+        "SCI": rng.normal(size=(5, 7)).astype(np.float32),
+        "ERR": np.ones((5, 7), np.float32),
+        "DQ": np.full((5, 7), dq.Flag.REFERENCE_PIXEL, np.uint32),
+    }
+    return product.Product(KEYWORDS, arrays, UNITS)
+
+
+def test_what_is_written_is_read_back(image, tmp_path):
+    image = replace(image, wcs={"CTYPE1": "RA---TAN", "CRPIX1": 3.0, "PC1_1": 0.5}, history=("excluded once",))
+    image = image.with_step("dark", scale=2.0).with_step("sky", skipped="by configuration")
+    product.write(tmp_path / "a.fits", image)
+    back = product.read(tmp_path / "a.fits", models="ImagerModel", unit="electron/s")
+    for name, array in image.arrays.items():
+        np.testing.assert_array_equal(back.arrays[name], array)
+        assert back.arrays[name].dtype == array.dtype
+    assert back.keywords == image.keywords | {"DRSVER": product.VERSION}
+    assert (back.wcs, back.units, back.history) == (image.wcs, image.units, image.history)
+    assert back.parameters == (("dark", "scale", "2.0"),)
+    assert back.keywords["S_SKYSUB"] == "SKIPPED: by configuration"
+
+
+def test_file_has_checksums_units_wcs_flags_and_provenance(image, tmp_path):
+    raw = tmp_path / "raw.fits"
+    raw.write_bytes(b"raw")
+    image = replace(image, wcs={"CTYPE1": "RA---TAN", "CRPIX1": 3.0})
+    product.write(tmp_path / "a.fits", image, inputs={"ramp": raw})
+    with fits.open(tmp_path / "a.fits", checksum=True) as hdus:
+        assert [hdu.name for hdu in hdus] == ["PRIMARY", "SCI", "ERR", "DQ", "DQ_DEF", "PARAMETERS", "PROVENANCE"]
+        assert all("CHECKSUM" in hdu.header and "DATASUM" in hdu.header for hdu in hdus)
+        assert (hdus["SCI"].header["BUNIT"], hdus["DQ"].header["CRPIX1"]) == ("electron/s", 3.0)
+        assert hdus["DQ_DEF"].data["NAME"][31] == "REFERENCE_PIXEL"
+        assert hdus["DQ_DEF"].data["VALUE"][31] == 2**31
+        row = hdus["PROVENANCE"].data[0]
+        assert (row["ROLE"], row["FILE"], row["SHA256"]) == ("ramp", "raw.fits", hashlib.sha256(b"raw").hexdigest())
+        assert hdus[0].header.comments["EXPTIME"].startswith("[s]")
+
+
+def test_the_same_product_gives_the_same_bytes(image, tmp_path):
+    for name in ("a.fits", "b.fits"):
+        product.write(tmp_path / name, image)
+    assert (tmp_path / "a.fits").read_bytes() == (tmp_path / "b.fits").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (
+            lambda p: replace(p, arrays={**p.arrays, "SCI": p.arrays["SCI"].astype("f8")}),
+            "SCI.dtype: 'float32' was exp",
+        ),
+        (lambda p: replace(p, arrays={**p.arrays, "SCI": p.arrays["SCI"][0]}), "SCI.ndim"),
+        (lambda p: replace(p, arrays={**p.arrays, "ERR": p.arrays["ERR"][:4]}), "different shapes"),
+        (lambda p: replace(p, arrays={"SCI": p.arrays["SCI"]}), "'ERR' is a required"),
+        (lambda p: replace(p, arrays={**p.arrays, "EXTRA": p.arrays["SCI"]}), "'EXTRA' was unexpected"),
+        (lambda p: replace(p, units={**p.units, "SCI": "DN/s"}), "SCI.unit"),
+        (lambda p: replace(p, keywords={**p.keywords, "DETECTOR": "IMG9"}), "keywords.DETECTOR"),
+        (lambda p: replace(p, keywords={**p.keywords, "DATAMODL": "Nonsense"}), "DATAMODL 'Nonsense'"),
+    ],
+)
+def test_an_invalid_product_is_refused_and_leaves_the_old_file(image, tmp_path, change, text):
+    path = tmp_path / "a.fits"
+    product.write(path, image)
+    before = path.read_bytes()
+    with pytest.raises(ReductionError, match=text):
+        product.write(path, change(image))
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.fits"]
+
+
+def test_wrong_model_unit_or_damaged_file_is_named(image, tmp_path):
+    path = tmp_path / "a.fits"
+    product.write(path, image)
+    with pytest.raises(ReductionError, match="is a ImagerModel, not DarkModel or FlatModel"):
+        product.read(path, models=("DarkModel", "FlatModel"))
+    with pytest.raises(ReductionError, match="SCI is in 'electron/s', expected 'DN'"):
+        product.read(path, unit="DN")
+    path.write_bytes(path.read_bytes()[:6000])
+    with pytest.raises(ReductionError, match="cannot be read as a product"):
+        product.read(path)
+    with pytest.raises(ReductionError, match="cannot be read as a product"):
+        product.read(tmp_path / "absent.fits")
+
+
+def test_data_is_an_alias_of_sci(image, tmp_path):
+    product.write(tmp_path / "a.fits", image)
+    with fits.open(tmp_path / "a.fits") as hdus:
+        hdus["SCI"].header["EXTNAME"] = "DATA"
+        hdus.writeto(tmp_path / "b.fits")
+    assert set(product.read(tmp_path / "b.fits").arrays) == {"SCI", "ERR", "DQ"}
+
+
+def test_a_killed_write_leaves_the_old_file(image, tmp_path, monkeypatch):
+    path = tmp_path / "a.fits"
+    product.write(path, image)
+    before = path.read_bytes()
+    monkeypatch.setattr(product.os, "fsync", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        product.write(path, replace(image, history=("other",)))
+    assert path.read_bytes() == before
+
+
+def test_a_refusal_is_marked_or_raised(image, tmp_path):
+    path = tmp_path / "a.fits"
+    with product.mark_refusal(path, image, mark=True):
+        raise ReductionError("lamp off:\n exclude it")
+    marked = product.read(path)
+    assert marked.refusal == "lamp off: exclude it"
+    assert marked.keywords["DATAQUAL"] == "BAD"
+    assert np.isnan(marked.arrays["SCI"]).all()
+    assert image.refusal is None
+    with pytest.raises(ReductionError, match="lamp off"), product.mark_refusal(path, image, mark=False):
+        raise ReductionError("lamp off")
+
+
+def test_a_long_refusal_is_read_back_whole(image, tmp_path):
+    reason = "no reference " * 30
+    with product.mark_refusal(tmp_path / "a.fits", image, mark=True):
+        raise ReductionError(reason)
+    assert product.read(tmp_path / "a.fits").refusal.replace(" ", "") == reason.replace(" ", "")
+
+
+def test_json_that_did_not_change_is_left_untouched(tmp_path):
+    path = tmp_path / "a.json"
+    product.write_json(path, {"b": 1, "a": [2]})
+    stamp = path.stat().st_mtime_ns
+    product.write_json(path, {"a": [2], "b": 1})
+    assert path.stat().st_mtime_ns == stamp
+    product.write_json(path, {"a": [3]})
+    assert path.stat().st_mtime_ns != stamp

@@ -1,0 +1,88 @@
+"""Photon noise of rates: unbiased over equal pixels, each pixel's own where the scene has structure."""
+
+import numpy as np
+import pytest
+
+from drs.errors import ReductionError
+from drs.variance import estimate_poisson_variance
+
+SHAPE = (40, 60)
+
+
+def make(rate, *, read_sigma=0.1, factor=0.04, seed=1, shape=SHAPE):
+    """Return noisy rates of a scene, the photon factor and the read variance."""
+    rate = np.broadcast_to(np.asarray(rate, float), shape)
+    noise = np.random.default_rng(seed).normal(size=shape) * np.sqrt(read_sigma**2 + rate * factor)
+    constants = (np.full(shape, value, np.float32) for value in (factor, read_sigma**2))
+    return (rate + noise).astype(np.float32), *constants
+
+
+def estimate(images, *, box_pix=7, excluded=None):
+    excluded = np.zeros(images[0].shape, bool) if excluded is None else excluded
+    return estimate_poisson_variance(*images, excluded, box_pix=box_pix)
+
+
+def test_box_of_one_is_the_pixel_alone():
+    images = make(0.3)
+    expected = np.maximum(images[0], 0) * images[1]
+    np.testing.assert_array_equal(estimate(images, box_pix=1), expected)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.1, 1.0, 30.0])
+def test_equal_pixels_get_the_noise_of_their_mean(rate):
+    images = make(rate, shape=(200, 300))
+    variance = estimate(images)
+    total = images[2] + variance
+    np.testing.assert_allclose(total.mean(), images[2][0, 0] + rate * images[1][0, 0], rtol=0.03)
+    pull = (images[0] - rate) / np.sqrt(total)
+    assert abs(pull.mean()) < 0.02
+    assert abs(pull.std() - 1) < 0.03
+    own = (images[0] - rate) / np.sqrt(images[2] + estimate(images, box_pix=1))
+    assert own.mean() < -0.02 or rate == 30
+
+
+def test_structure_keeps_the_rate_of_each_pixel():
+    rate = np.where(np.arange(SHAPE[1]) % 4 < 2, 5.0, 500.0)
+    images = make(rate, read_sigma=0.01, factor=0.001)
+    np.testing.assert_allclose(estimate(images), images[0] * images[1], rtol=2e-3)
+
+
+def test_a_pixel_that_stands_out_keeps_its_rate():
+    images = make(1.0)
+    images[0][20, 30] = 40
+    np.testing.assert_allclose(estimate(images)[20, 30], 40 * 0.04, rtol=1e-5)
+
+
+def test_excluded_pixels_do_not_matter_to_others_but_get_a_variance():
+    images = make(1.0)
+    clean = estimate(images)
+    excluded = np.zeros(SHAPE, bool)
+    excluded[10, 12] = True
+    without = estimate(images, excluded=excluded)
+    images[0][10, 12] = 1e6
+    with_hot = estimate(images, excluded=excluded)
+    elsewhere = ~excluded
+    np.testing.assert_array_equal(with_hot[elsewhere], without[elsewhere])
+    assert with_hot[10, 12] == np.float32(1e6) * images[1][10, 12]
+    assert np.isfinite(clean).all()
+
+
+def test_pixels_without_rate_stay_without():
+    images = make(1.0)
+    images[0][5, 6] = np.nan
+    variance = estimate(images)
+    assert np.argwhere(np.isnan(variance)).tolist() == [[5, 6]]
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 9), (3, 2)])
+def test_small_images(shape):
+    variance = estimate(make(2.0, shape=shape))
+    assert variance.shape == shape
+    assert (variance >= 0).all()
+
+
+def test_refused():
+    with pytest.raises(ReductionError, match="odd"):
+        estimate(make(1.0), box_pix=4)
+    with pytest.raises(ValueError, match="differ in shape"):
+        estimate(make(1.0), excluded=np.zeros((3, 3), bool))

@@ -1,0 +1,111 @@
+"""calibrate_image: dark, flat, each kind of sky, coordinates, references in the header, refusals handed on."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from calibrate_image import main
+from drs import product
+
+IRIS = Path(__file__).resolve().parents[2] / "config" / "instruments" / "iris.yaml"
+
+
+@pytest.fixture
+def calibrate(run, references, tmp_path):
+    """Return a function that calibrates a Level 1 file: -> (result, product or None)."""
+    manifest, cache = references
+
+    def invoke(rate, **options):
+        output = tmp_path / "out.fits"
+        options = {"sky_method": "median", "source_threshold_sigma": 3} | options
+        result = run(
+            main,
+            rate=rate,
+            manifest=manifest,
+            cache=cache,
+            night_cache=tmp_path,
+            instrument=IRIS,
+            output=output,
+            **options,
+        )
+        return result, product.read(output) if output.exists() else None
+
+    return invoke
+
+
+def scene(sky=50.0, star=800.0):
+    """Return what the detector sees of a sky and a star: dark, and twice the light in column 5."""
+    rate = np.full((24, 31), sky)
+    rate[12, 20] += star
+    rate[:, 5] *= 2
+    return rate + 0.25
+
+
+def test_dark_flat_and_median_sky(calibrate, write_rate):
+    result, image = calibrate(write_rate(scene()))
+    assert result.exit_code == 0, result.output
+    assert image.arrays["SCI"][12, 20] == pytest.approx(800, abs=2)
+    blank = np.delete(image.arrays["SCI"].ravel(), 12 * 31 + 20)
+    assert blank.mean() == pytest.approx(0, abs=0.1)
+    assert image.arrays["ERR"][0, 5] == pytest.approx(0.25, rel=0.05)
+    assert image.arrays["ERR"][0, 6] == pytest.approx(0.5, rel=0.05)
+    assert {
+        "DATALVL": 2,
+        "R_DARK": "iris_img1_dark_20240101t000000_0.0.1.fits",
+        "CRDS_CTX": "ligeriri_0001.pmap",
+    }.items() <= image.keywords.items()
+    assert {image.keywords[key] for key in ("S_DARK", "S_FLAT", "S_SKYSUB", "S_WCS")} == {"COMPLETE"}
+    assert {name: value for step, name, value in image.parameters if step == "sky"}["method"] == '"median"'
+
+
+def test_pointing_becomes_coordinates(calibrate, write_rate):
+    _, image = calibrate(write_rate(scene()))
+    assert (image.wcs["CRVAL1"], image.wcs["CRVAL2"]) == (150.0, 2.0)
+    assert image.wcs["CRPIX1"] == pytest.approx(16 - 8.792 / 0.004)
+
+
+def test_sky_frame_is_scaled_to_the_image(calibrate, write_rate, tmp_path):
+    gradient = np.linspace(0.9, 1.1, 31)
+    sky = product.read(write_rate(50 * gradient * np.ones((24, 1)), 7, "SKY"))
+    sky = product.Product(sky.keywords | {"DATAMODL": "SkyModel"}, sky.arrays, sky.units)
+    product.write(tmp_path / "sky.fits", sky)
+    rate = 60 * gradient * np.ones((24, 1))
+    rate[:, 5] *= 2
+    result, image = calibrate(write_rate(rate + 0.25), sky=tmp_path / "sky.fits", sky_method="frame")
+    assert result.exit_code == 0, result.output
+    columns = image.arrays["SCI"].mean(axis=0)
+    assert np.abs(columns).max() < 0.6
+    with product.mark_refusal(tmp_path / "sky.fits", sky, mark=True):
+        raise product.ReductionError("too few")
+    result, image = calibrate(write_rate(rate + 0.25), sky=tmp_path / "sky.fits", sky_method="frame")
+    assert result.exit_code == 0
+    assert np.abs(image.arrays["SCI"].mean(axis=0)).max() > 3
+
+
+def test_sky_can_be_kept(calibrate, write_rate):
+    _, image = calibrate(write_rate(scene()), sky_method="none")
+    assert np.median(image.arrays["SCI"]) == pytest.approx(50, abs=0.2)
+    assert image.keywords["S_SKYSUB"].startswith("SKIPPED")
+
+
+def test_a_refused_exposure_is_refused_again_with_its_reason(calibrate, write_rate):
+    path = write_rate(scene())
+    with product.mark_refusal(path, product.read(path), mark=True):
+        raise product.ReductionError("the ramp is cut")
+    result, image = calibrate(path)
+    assert (result.exit_code, image) == (1, None)
+    assert "the ramp is cut" in result.output
+    result, image = calibrate(path, mark_refusal=True)
+    assert (result.exit_code, image.refusal) == (0, "the ramp is cut")
+
+
+def test_an_exposure_without_pointing_is_refused(calibrate, write_rate):
+    path = write_rate(scene())
+    image = product.read(path)
+    keywords = {key: value for key, value in image.keywords.items() if key != "RA"}
+    product.write(path, product.Product(keywords, image.arrays, image.units))
+    result, _ = calibrate(path)
+    assert result.exit_code == 1
+    assert "RA" in result.output
+    assert "Traceback" not in result.output

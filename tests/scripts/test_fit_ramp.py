@@ -1,0 +1,230 @@
+"""The command: a Level 0 file and a manifest in, a rate image out, every refusal one line."""
+
+import gzip
+import json
+import re
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from click.testing import CliRunner
+from ramps import make_reads, make_times, write_ramp, write_references
+
+import fit_ramp
+from drs import product
+from drs.dq import Flag
+
+SHAPE = (2, 6, 12, 16)
+IMAGE = SHAPE[2:]
+TIMES = make_times(2, 6)
+OPTIONS = {
+    "method": "ols",
+    "n-coadd": 2,
+    "jump-threshold-sigma": 4.5,
+    "noise-box-pix": 7,
+    "block-rows": 5,
+}
+
+
+def make_references():
+    """Return arrays of all reference types, with one bad pixel of each kind that is tested."""
+    x = np.linspace(0.9, 1.1, IMAGE[0] * IMAGE[1], dtype=np.float32).reshape(IMAGE)
+    saturation = 40000 * x
+    saturation[3, 4] = 500
+    dq = np.zeros(IMAGE, np.uint32)
+    dq[1, 2] = Flag.DO_NOT_USE | Flag.DEAD
+    coefficients = np.stack([0 * x, np.ones_like(x), 1e-7 * x])
+    maps = {"dq": dq, "saturation": saturation, "bias": 1000 * x, "nonlin": coefficients}
+    return maps | {"gain": 2 * x, "readnoise": 8 * x}
+
+
+@pytest.fixture(scope="module")
+def reads():
+    made = make_reads(np.random.default_rng(4), 80.0, SHAPE, times_s=TIMES, noise_e=8.0, gain=2.0)
+    made[0, 3:, 7, 8] += 3000
+    return made
+
+
+@pytest.fixture
+def run(tmp_path):
+    manifest = write_references(tmp_path, **make_references())
+
+    def call(ramp, *flags, **changes):
+        options = {
+            "ramp": ramp,
+            "manifest": manifest,
+            "cache": tmp_path,
+            "night-cache": tmp_path / "none",
+            "output": tmp_path / "rate.fits",
+        }
+        options |= OPTIONS | {key.replace("_", "-"): value for key, value in changes.items()}
+        arguments = [text for key, value in options.items() for text in (f"--{key}", str(value))]
+        result = CliRunner().invoke(fit_ramp.main, [*arguments, *flags])
+        if result.exit_code == 0:
+            return product.read(tmp_path / "rate.fits")
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    return call
+
+
+@pytest.fixture
+def ramp(tmp_path, reads):
+    return write_ramp(tmp_path / "ramp.fits", reads, TIMES, TEMPIMGD=77.5, CRVAL1=1.0, EXPTIME=9.0)
+
+
+def test_rate_image(run, ramp, tmp_path):
+    rate = run(ramp)
+    assert rate.model == "ImagerModel"
+    assert rate.units["SCI"] == rate.units["ERR"] == "electron/s"
+    assert rate.units["VAR_POISSON"] == rate.units["VAR_RNOISE"] == "electron2/s2"
+    arrays = rate.arrays
+    good = arrays["DQ"] & Flag.DO_NOT_USE == 0
+    np.testing.assert_allclose(arrays["SCI"][good].mean(), 80, rtol=0.05)
+    np.testing.assert_allclose(arrays["ERR"] ** 2, arrays["VAR_POISSON"] + arrays["VAR_RNOISE"], rtol=1e-5)
+    assert arrays["DQ"][1, 2] == Flag.DO_NOT_USE | Flag.DEAD
+    assert np.isfinite(arrays["SCI"][1, 2])
+    assert arrays["DQ"][3, 4] == Flag.DO_NOT_USE | Flag.SATURATED
+    assert np.isnan([arrays[name][3, 4] for name in ("SCI", "ERR", "VAR_POISSON", "VAR_RNOISE")]).all()
+    assert arrays["NREADS"][3, 4] == 0
+    assert arrays["DQ"][7, 8] == Flag.JUMP_DET
+    assert arrays["NREADS"][0, 0] == 12
+
+
+def test_header(run, ramp):
+    rate = run(ramp, keys=json.dumps({"NIGHT": "20260426", "SEMID": "1999A"}))
+    expected = {
+        "OBJECT": "star",
+        "TEMPIMGD": 77.5,
+        "SEMID": "2026A",
+        "NIGHT": "20260426",
+        "DATALVL": 1,
+        "EXPTIME": 7.5,
+        "TOTTIME": 15.0,
+        "NGROUPS": 2,
+        "NREADS": 6,
+        "CRDS_CTX": "ligeriri_0001.pmap",
+        "R_GAIN": "gain.fits",
+        "DATAQUAL": "GOOD",
+    }
+    assert {key: rate.keywords[key] for key in expected} == expected
+    assert "CRVAL1" not in rate.keywords
+    steps = ("S_DQINIT", "S_SATCHK", "S_BIAS", "S_NLCORR", "S_JUMPD", "S_RAMPFI", "S_GANSCL")
+    assert {rate.keywords[step] for step in steps} == {"COMPLETE"}
+    assert ("jump", "jump_threshold_sigma", "4.5") in rate.parameters
+    assert ("fit_ramp", "method", '"ols"') in rate.parameters
+    assert ("fit_ramp", "noise_box_pix", "7") in rate.parameters
+
+
+def test_provenance_lists_the_ramp_and_every_reference(run, ramp, tmp_path):
+    run(ramp)
+    rows = fits.getdata(tmp_path / "rate.fits", "PROVENANCE")
+    roles = ["ramp", "dq", "saturation", "bias", "nonlin", "gain", "readnoise"]
+    assert list(rows["ROLE"]) == roles
+    assert rows["SHA256"][0] == product.sha256(ramp)
+
+
+@pytest.mark.parametrize("form", ["last", "gz", "fz", "blocks"])
+def test_every_form_gives_the_same_bytes(run, ramp, reads, tmp_path, form):
+    expected = run(ramp).arrays
+    other, block_rows = tmp_path / "other.fits", 1000 if form == "blocks" else 5
+    if form == "last":
+        write_ramp(other, np.ascontiguousarray(reads.transpose(2, 3, 0, 1)), TIMES)
+    elif form == "fz":
+        write_ramp(other, reads, TIMES, compressed=True)
+    else:
+        other.write_bytes(gzip.compress(ramp.read_bytes()) if form == "gz" else ramp.read_bytes())
+    for name, array in run(other, block_rows=block_rows).arrays.items():
+        assert array.tobytes() == expected[name].tobytes()
+
+
+def test_the_same_command_gives_the_same_file(run, ramp, tmp_path):
+    run(ramp)
+    first = (tmp_path / "rate.fits").read_bytes()
+    run(ramp)
+    assert (tmp_path / "rate.fits").read_bytes() == first
+
+
+def test_one_group_of_three_axes(run, reads, tmp_path):
+    rate = run(write_ramp(tmp_path / "ramp.fits", reads[0], READTIME=1.5))
+    assert rate.keywords["EXPTIME"] == 7.5
+    np.testing.assert_allclose(np.nanmedian(rate.arrays["SCI"]), 80, rtol=0.1)
+
+
+def test_subarray_takes_its_part_of_the_references(run, ramp, reads, tmp_path):
+    full = run(ramp).arrays
+    part = np.ascontiguousarray(reads[:, :, 2:9, 3:14])
+    path = write_ramp(tmp_path / "part.fits", part, TIMES, SUBARRAY="CUSTOM", SUBARRID=1, SUBSTRT1=4, SUBSTRT2=3)
+    arrays = run(path).arrays
+    for name in ("SCI", "VAR_RNOISE", "DQ", "NREADS"):  # the box of VAR_POISSON ends at the subarray
+        assert arrays[name].tobytes() == np.ascontiguousarray(full[name][2:9, 3:14]).tobytes()
+
+
+@pytest.mark.parametrize(
+    ("step", "keyword"),
+    [("saturation", "S_SATCHK"), ("bias", "S_BIAS"), ("nonlin", "S_NLCORR"), ("jump", "S_JUMPD")],
+)
+def test_skipped_step_says_so_and_needs_no_reference(run, ramp, tmp_path, step, keyword):
+    maps = {kind: array for kind, array in make_references().items() if kind != step}
+    write_references(tmp_path, **maps)
+    rate = run(ramp, f"--skip-step={step}")
+    assert rate.keywords[keyword] == "SKIPPED: by configuration"
+    assert rate.arrays["DQ"][3, 4] == (0 if step == "saturation" else Flag.DO_NOT_USE | Flag.SATURATED)
+    assert (rate.arrays["DQ"][7, 8] == 0) == (step == "jump")
+
+
+def test_two_reads_have_no_search_for_jumps(run, reads, tmp_path):
+    rate = run(write_ramp(tmp_path / "ramp.fits", reads[:, :2], TIMES[:, :2]), method="cds")
+    assert rate.keywords["S_JUMPD"] == "SKIPPED: 3 differences needed, a ramp has 1"
+
+
+def test_corrections_are_applied_and_recorded(run, ramp):
+    rate = run(ramp, corrections=json.dumps([{"set": {"FILTER": "J"}, "reason": "wheel was stuck"}]))
+    assert rate.keywords["FILTER"] == "J"
+    assert rate.history == ("corrected FILTER = 'J' (was 'Ks'): wheel was stuck",)
+
+
+def bad_input(case, reads, tmp_path):
+    """Return (ramp, changes of the options) that must be refused."""
+    changes = {"not json": {"corrections": "{"}, "even box": {"noise_box_pix": 4}}.get(case, {})
+    keywords = {"no filter": {"FILTER": None}, "no start": {"EXPDTST": None}, "counts": {"NREADS": 9}}.get(case, {})
+    data = reads[:, :, :8] if case == "small" else reads
+    ramp = write_ramp(tmp_path / "ramp.fits", data, TIMES, **keywords)
+    if case == "changed reference":
+        with (tmp_path / "gain.fits").open("ab") as stream:
+            stream.write(b" " * 2880)
+    if case == "no reference":
+        write_references(tmp_path, **{k: v for k, v in make_references().items() if k != "gain"})
+    if case == "truncated":
+        ramp.write_bytes(ramp.read_bytes()[:9000])
+    return ramp, changes
+
+
+@pytest.mark.parametrize(
+    ("case", "message"),
+    [
+        ("small", r"has shape \(12, 16\), the exposure \(8, 16\)"),
+        ("no filter", "'FILTER' is a required property"),
+        ("no start", "no start time"),
+        ("counts", "NREADS is 9"),
+        ("changed reference", "has changed"),
+        ("no reference", "no gain reference"),
+        ("truncated", "truncated"),
+        ("not json", "--corrections is not JSON"),
+        ("even box", "odd number"),
+    ],
+)
+def test_refusals(run, reads, tmp_path, case, message):
+    ramp, changes = bad_input(case, reads, tmp_path)
+    result = run(ramp, **changes)
+    assert result.exit_code == 1
+    assert "Error: " in result.output
+    assert "Traceback" not in result.output
+    assert re.search(message, result.output), result.output
+    assert not (tmp_path / "rate.fits").exists()
+
+
+def test_refusal_can_be_marked(run, reads, tmp_path):
+    ramp, changes = bad_input("small", reads, tmp_path)
+    rate = run(ramp, "--mark-refusal", **changes)
+    assert "the exposure (8, 16)" in rate.refusal

@@ -1,0 +1,107 @@
+"""measure_quality on products written by drs.product."""
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from drs import product
+from drs.dq import Flag
+from drs.errors import ReductionError
+from drs.wcs import build_wcs
+from measure_quality import join_history, main
+
+SHAPE = (60, 84)
+KEYWORDS = {
+    "TELESCOP": "Keck I", "INSTRUME": "Liger", "DETECTOR": "IMG", "IMTYPE": "SCI", "SEMID": "2024B", "PROGNUM": "P123",
+    "OBSNUM": "008", "EXPDTST": "2024-09-24T05:00:00.000", "EXPTIME": 60.0, "FILTER": "H", "DATALVL": 2,
+    "DATAMODL": "ImagerModel", "DATAQUAL": "GOOD", "CRDS_CTX": "ligeriri_0003.pmap", "R_DARK": "dark.fits",
+    "S_DARK": "COMPLETE",
+}  # fmt: skip
+UNITS = {"SCI": "electron/s", "ERR": "electron/s"}
+DETECTOR = {"scale_arcsec": 0.02, "centre_x_arcsec": 0.0, "centre_y_arcsec": 0.0, "rotation_deg": 0.0}
+
+
+def make_image(**keywords):
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[: SHAPE[0], : SHAPE[1]]
+    star = 50 * np.exp(-((x - 50) ** 2 + (y - 20) ** 2) / (2 * 2.0**2))
+    arrays = {
+        "SCI": (rng.normal(0, 0.2, SHAPE) + star).astype(np.float32),
+        "ERR": np.full(SHAPE, 0.2, np.float32),
+        "DQ": np.zeros(SHAPE, np.uint32),
+    }
+    arrays["DQ"][:3] = Flag.DO_NOT_USE | Flag.HOT
+    wcs = build_wcs(150.0, 2.0, 30.0, DETECTOR, SHAPE)
+    return product.Product({**KEYWORDS, **keywords}, arrays, UNITS, wcs)
+
+
+def run(tmp_path, name="image.fits"):
+    output = tmp_path / "quality" / "image.json"
+    options = ["--product", str(tmp_path / name), "--source-threshold-sigma", "5", "--output", str(output)]
+    return CliRunner().invoke(main, options), output
+
+
+def test_level_2_image(tmp_path):
+    product.write(tmp_path / "image.fits", make_image())
+    result, output = run(tmp_path)
+    assert result.exit_code == 0, result.output
+    quality = json.loads(output.read_text())
+    numbers = quality["measured"]
+    assert (quality["product"], quality["model"], quality["level"]) == ("image.fits", "ImagerModel", 2)
+    assert (quality["refused"], quality["unit"], quality["shape"]) == (None, "electron/s", [60, 84])
+    assert quality["steps"] == {"S_DARK": "COMPLETE"}
+    assert quality["references"] == {"R_DARK": "dark.fits"}
+    assert quality["context"] == "ligeriri_0003.pmap"
+    assert numbers["noise_over_error"] == pytest.approx(1, abs=0.05)
+    assert numbers["flags"] == {"DO_NOT_USE": 0.05, "HOT": 0.05}
+    assert numbers["n_sources"] == 1
+    assert numbers["fwhm_arcsec"] == pytest.approx(2.3548 * 2.0 * 0.02, rel=0.03)
+
+
+def test_same_product_same_bytes(tmp_path):
+    product.write(tmp_path / "image.fits", make_image())
+    first = run(tmp_path)[1].read_bytes()
+    assert run(tmp_path)[1].read_bytes() == first
+
+
+@pytest.mark.parametrize(
+    ("keywords", "sought"), [({"DATALVL": 1}, False), ({"DATALVL": 3}, True), ({"DATAMODL": "SkyModel"}, False)]
+)
+def test_sources_are_sought_in_level_2_and_3_only(tmp_path, keywords, sought):
+    product.write(tmp_path / "image.fits", make_image(**keywords))
+    numbers = json.loads(run(tmp_path)[1].read_text())["measured"]
+    assert (numbers["n_sources"] is not None) == sought
+
+
+def test_refused_product_gives_its_reason_and_no_numbers(tmp_path):
+    with product.mark_refusal(tmp_path / "image.fits", make_image(), mark=True):
+        raise ReductionError("no dark reference")
+    result, output = run(tmp_path)
+    assert result.exit_code == 0, result.output
+    quality = json.loads(output.read_text())
+    assert (quality["refused"], quality["data_quality"], quality["measured"]) == ("no dark reference", "BAD", None)
+
+
+def test_a_model_without_errors_is_refused(tmp_path):
+    reference = {
+        "TELESCOP": "Keck I", "INSTRUME": "Liger", "DETECTOR": "IMG", "INSTERA": "0.0.1", "DATAMODL": "DQModel",
+        "REFTYPE": "DQ", "USEAFTER": "2024-01-01T00:00:00", "PEDIGREE": "SIMULATION", "AUTHOR": "a", "DESCRIP": "b",
+    }  # fmt: skip
+    product.write(tmp_path / "image.fits", product.Product(reference, {"DQ": np.zeros(SHAPE, np.uint32)}))
+    result, output = run(tmp_path)
+    assert result.exit_code == 1
+    assert "has no ERR, SCI" in result.output
+    assert not output.exists()
+
+
+def test_a_file_that_is_no_product_is_refused(tmp_path):
+    (tmp_path / "image.fits").write_text("SIMPLE")
+    result, _ = run(tmp_path)
+    assert result.exit_code == 1
+    assert "cannot be read as a product" in result.output
+
+
+def test_history_is_joined_where_cards_were_full():
+    assert join_history(("a" * 72, "b", "c" * 71, "d", "e")) == ["a" * 72 + "b", "c" * 71 + " d", "e"]
