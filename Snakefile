@@ -26,18 +26,11 @@ include: "rules/calibrations.smk"
 include: "rules/level2_imager.smk"
 include: "rules/level3_imager.smk"
 include: "rules/quality.smk"
+include: "rules/targets.smk"
 
 
 localrules:
     all,
-    level1,
-    level2,
-    level3,
-    calibrations,
-    references,
-    quicklook,
-    report,
-    plan,
 
 
 rule all:
@@ -48,62 +41,9 @@ rule all:
         "quality/outcome.txt",
 
 
-rule level1:
-    """Rates of all exposures."""
-    input:
-        PLAN.products("level1"),
-
-
-rule level2:
-    """Calibrated images."""
-    input:
-        PLAN.products("level2"),
-
-
-rule level3:
-    """Combined images."""
-    input:
-        PLAN.products("level3"),
-
-
-rule calibrations:
-    """The night's own calibrations, delivered to its CRDS context; needs no science exposure."""
-    input:
-        PLAN.products("calibrations"),
-        "references/contexts/optics.json",
-
-
-rule references:
-    """What CRDS chooses for every exposure: manifests only."""
-    input:
-        expand("references/{stage}.json", stage=PLAN.stages),
-
-
-rule quicklook:
-    """Preview pictures."""
-    input:
-        PLAN.products("quicklook"),
-
-
-rule report:
-    """The night's report."""
-    input:
-        "report.html",
-
-
-rule plan:
-    """Every exposure, what is made from it and with what, before anything is reduced."""
-    input:
-        "plan/plan.txt",
-
-
 onsuccess:
-    shell(
-        "{PYTHON:q} {workflow.basedir:q}/scripts/list_failures.py --night plan/night.json --logs logs"
-    )
+    shell("{PYTHON:q} {workflow.basedir:q}/scripts/list_failures.py --night plan/night.json --logs logs")
 
 
 onerror:
-    shell(
-        "{PYTHON:q} {workflow.basedir:q}/scripts/list_failures.py --night plan/night.json --logs logs"
-    )
+    shell("{PYTHON:q} {workflow.basedir:q}/scripts/list_failures.py --night plan/night.json --logs logs")

@@ -16,7 +16,7 @@ rule make_dark:
     input:
         rates=lambda wildcards: PLAN.rates(wildcards.name),
         script=source("make_dark"),
-        library=source("drs/dark", "drs/stack", "drs/members"),
+        library=source("drs/dark", "drs/keywords", "drs/members", "drs/stack"),
     output:
         dark="calibrations/{name}.fits",
     log:
@@ -25,9 +25,10 @@ rule make_dark:
         "benchmarks/make_dark/{name}.tsv"
     wildcard_constraints:
         name=r"[a-z]+_[a-z0-9]+_dark_[0-9t]+_[0-9.]+",
+    conda:
+        "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt
-        * (800 + int(3 * input.size_mb)),
+        mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(3 * input.size_mb)),
         runtime=15,
     params:
         **config["make_dark"],
@@ -36,7 +37,7 @@ rule make_dark:
         minimum=lambda wildcards: PLAN.combinations[wildcards.name]["minimum"],
     shell:
         """
-        NUMBA_NUM_THREADS={threads} {PYTHON:q} {input.script:q} \
+        NUMBA_NUM_THREADS={threads} python {input.script:q} \
             {params.rates:q} \
             --useafter {params.useafter:q} \
             --minimum {params.minimum} \
@@ -54,7 +55,7 @@ rule make_flat:
         rates=lambda wildcards: PLAN.rates(wildcards.name),
         manifests=lambda wildcards: PLAN.manifests(wildcards.name),
         script=source("make_flat"),
-        library=source("drs/dark", "drs/flat", "drs/stack", "drs/members"),
+        library=source("drs/calibration", "drs/dark", "drs/flat", "drs/keywords", "drs/members", "drs/stack"),
     output:
         flat="calibrations/{name}.fits",
     log:
@@ -63,23 +64,22 @@ rule make_flat:
         "benchmarks/make_flat/{name}.tsv"
     wildcard_constraints:
         name=r"[a-z]+_[a-z0-9]+_flat_[0-9t]+_[0-9.]+",
+    conda:
+        "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt
-        * (800 + int(3 * input.size_mb)),
+        mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(3 * input.size_mb)),
         runtime=15,
     params:
         **config["make_flat"],
         rates=lambda wildcards, input: [f"--rate={path}" for path in input.rates],
-        manifests=lambda wildcards, input: [
-            f"--manifest={path}" for path in input.manifests
-        ],
+        manifests=lambda wildcards, input: [f"--manifest={path}" for path in input.manifests],
         useafter=lambda wildcards: PLAN.combinations[wildcards.name]["night_start"],
         minimum=lambda wildcards: PLAN.combinations[wildcards.name]["minimum"],
         cache=CACHE,
         night_cache=NIGHT_CACHE,
     shell:
         """
-        NUMBA_NUM_THREADS={threads} {PYTHON:q} {input.script:q} \
+        NUMBA_NUM_THREADS={threads} python {input.script:q} \
             {params.rates:q} \
             {params.manifests:q} \
             --cache {params.cache:q} \
@@ -101,7 +101,7 @@ rule make_sky:
         rates=lambda wildcards: PLAN.rates(wildcards.name),
         manifests=lambda wildcards: PLAN.manifests(wildcards.name),
         script=source("make_sky"),
-        library=source("drs/dark", "drs/flat", "drs/sky", "drs/stack", "drs/members"),
+        library=source("drs/calibration", "drs/dark", "drs/flat", "drs/keywords", "drs/members", "drs/sky", "drs/stack"),
     output:
         sky="calibrations/{name}.fits",
     log:
@@ -110,22 +110,21 @@ rule make_sky:
         "benchmarks/make_sky/{name}.tsv"
     wildcard_constraints:
         name=r"[a-z]+_[a-z0-9]+_sky_[0-9t]+_[0-9.]+",
+    conda:
+        "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt
-        * (800 + int(3 * input.size_mb)),
+        mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(3 * input.size_mb)),
         runtime=15,
     params:
         **config["make_sky"],
         rates=lambda wildcards, input: [f"--rate={path}" for path in input.rates],
-        manifests=lambda wildcards, input: [
-            f"--manifest={path}" for path in input.manifests
-        ],
+        manifests=lambda wildcards, input: [f"--manifest={path}" for path in input.manifests],
         minimum=lambda wildcards: PLAN.combinations[wildcards.name]["minimum"],
         cache=CACHE,
         night_cache=NIGHT_CACHE,
     shell:
         """
-        NUMBA_NUM_THREADS={threads} {PYTHON:q} {input.script:q} \
+        NUMBA_NUM_THREADS={threads} python {input.script:q} \
             {params.rates:q} \
             {params.manifests:q} \
             --cache {params.cache:q} \

@@ -1,4 +1,4 @@
-"""What all rule files share: the checked configuration, the night's plan, and where things are. No rules.
+"""What the other files of this folder share; the checked configuration, the plan of the night, and where things are.
 
 REQUIRED INPUTS: raw/*.fits[.gz|.fz]
 OUTPUTS: plan/night.json (exposures and their associations), plan/context.json, plan/stages/{stage}.json
@@ -6,6 +6,7 @@ OUTPUTS: plan/night.json (exposures and their associations), plan/context.json, 
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 
@@ -18,7 +19,6 @@ from drs.plan import Plan
 
 validate(config, f"{workflow.basedir}/config/schema.yaml", set_default=False)
 
-PYTHON = sys.executable
 CONFIG = f"{workflow.basedir}/config"
 CACHE = config["crds"]["cache"] or os.environ.get("CRDS_PATH", "crds_cache")
 NIGHT_CACHE = "references/crds"
@@ -33,22 +33,16 @@ def read_night():
     """Return the night's plan; the main process brings it up to date first, jobs only read it."""
     if workflow.is_main_process:
         command = [
-            PYTHON,
+            sys.executable,
             *source("list_exposures"),
             "--raw=raw",
             "--exposures=exposures.yaml",
             "--plan=plan",
         ]
-        command += [
-            f"--associations={config['associations'] or f'{CONFIG}/associations.yaml'}"
-        ]
+        command += [f"--associations={config['associations'] or f'{CONFIG}/associations.yaml'}"]
         command += [f"--instruments={CONFIG}/instruments", f"--cache={CACHE}"]
         command += [f"--override={json.dumps(config['override'])}"]
-        command += (
-            [f"--context={config['crds']['context']}"]
-            if config["crds"]["context"]
-            else []
-        )
+        command += [f"--context={config['crds']['context']}"] if config["crds"]["context"] else []
         run = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if run.returncode:
             raise WorkflowError(run.stderr.strip().removeprefix("Error: "))
@@ -57,12 +51,13 @@ def read_night():
 
 def read_index(stage):
     """Return what CRDS answered for a stage, after asking it: a checkpoint, so that the plan can depend on it."""
-    return json.loads(
-        Path(checkpoints.resolve_references.get(stage=stage).output.index).read_text()
-    )
+    return json.loads(Path(checkpoints.resolve_references.get(stage=stage).output.index).read_text())
 
 
 PLAN = Plan(read_night(), read_index)
+
+if not workflow.deployment_settings.deployment_method:  # without conda, jobs take the Python that runs Snakemake
+    shell.prefix(f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 
 def manifest(wildcards):

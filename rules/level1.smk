@@ -15,33 +15,28 @@ rule fit_ramp:
         ramp=PLAN.raw,
         manifest=manifest,
         script=source("fit_ramp"),
-        library=source("drs/ramp", "drs/raw"),
+        library=source("drs/detector", "drs/exposure", "drs/ramp", "drs/raw", "drs/signal", "drs/variance"),
     output:
         rate="level1/{obs}_LVL1_{exp}.fits",
     log:
         "logs/fit_ramp/{obs}_{exp}.log",
     benchmark:
         "benchmarks/fit_ramp/{obs}_{exp}.tsv"
+    conda:
+        "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt
-        * (600 + int(0.2 * input.size_mb)),
+        mem_mb=lambda wildcards, input, attempt: attempt * (600 + int(0.2 * input.size_mb)),
         runtime=15,
     params:
-        **{
-            key: value
-            for key, value in config["fit_ramp"].items()
-            if key != "skip_steps"
-        },
-        corrections=lambda wildcards: json.dumps(
-            PLAN.exposure(wildcards)["corrections"], sort_keys=True
-        ),
+        **{key: value for key, value in config["fit_ramp"].items() if key != "skip_steps"},
+        corrections=lambda wildcards: json.dumps(PLAN.exposure(wildcards)["corrections"], sort_keys=True),
         identity=lambda wildcards: json.dumps(PLAN.identity(wildcards), sort_keys=True),
         cache=CACHE,
         night_cache=NIGHT_CACHE,
         skip_steps=[f"--skip-step={step}" for step in config["fit_ramp"]["skip_steps"]],
     shell:
         """
-        NUMBA_NUM_THREADS={threads} {PYTHON:q} {input.script:q} \
+        NUMBA_NUM_THREADS={threads} python {input.script:q} \
             --ramp {input.ramp:q} \
             --manifest {input.manifest:q} \
             --cache {params.cache:q} \

@@ -18,28 +18,27 @@ rule calibrate_image:
         sky=lambda wildcards: PLAN.sky(wildcards, config["calibrate_image"]["sky"])[1],
         instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument(wildcards)}.yaml",
         script=source("calibrate_image"),
-        library=source("drs/dark", "drs/flat", "drs/sky", "drs/wcs", "drs/members"),
+        library=source("drs/calibration", "drs/dark", "drs/flat", "drs/sky", "drs/wcs"),
     output:
         image="level2/{obs}_LVL2_{exp}.fits",
     log:
         "logs/calibrate_image/{obs}_{exp}.log",
     benchmark:
         "benchmarks/calibrate_image/{obs}_{exp}.tsv"
+    conda:
+        "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt
-        * (800 + int(6 * input.size_mb)),
+        mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(6 * input.size_mb)),
         runtime=15,
     params:
         sky=lambda wildcards, input: [f"--sky={path}" for path in input.sky],
-        sky_method=lambda wildcards: PLAN.sky(
-            wildcards, config["calibrate_image"]["sky"]
-        )[0],
+        sky_method=lambda wildcards: PLAN.sky(wildcards, config["calibrate_image"]["sky"])[0],
         source_threshold_sigma=config["calibrate_image"]["source_threshold_sigma"],
         cache=CACHE,
         night_cache=NIGHT_CACHE,
     shell:
         """
-        {PYTHON:q} {input.script:q} \
+        python {input.script:q} \
             --rate {input.rate:q} \
             --manifest {input.manifest:q} \
             --cache {params.cache:q} \

@@ -13,23 +13,24 @@ rule combine_images:
     input:
         images=lambda wildcards: PLAN.images(wildcards.group),
         script=source("combine_images"),
-        library=source("drs/mosaic", "drs/stack", "drs/members"),
+        library=source("drs/keywords", "drs/members", "drs/mosaic", "drs/stack"),
     output:
         mosaic="level3/{group}_LVL3.fits",
     log:
         "logs/combine_images/{group}.log",
     benchmark:
         "benchmarks/combine_images/{group}.tsv"
+    conda:
+        "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt
-        * (1000 + int(4 * input.size_mb)),
+        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(4 * input.size_mb)),
         runtime=30,
     params:
         **config["combine_images"],
         images=lambda wildcards, input: [f"--image={path}" for path in input.images],
     shell:
         """
-        NUMBA_NUM_THREADS={threads} {PYTHON:q} {input.script:q} \
+        NUMBA_NUM_THREADS={threads} python {input.script:q} \
             {params.images:q} \
             --clip-sigma {params.clip_sigma} \
             --clip-gradient {params.clip_gradient} \

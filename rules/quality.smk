@@ -21,23 +21,25 @@ rule write_plan:
         context="plan/context.json",
         types=f"{CONFIG}/references.yaml",
         script=source("write_plan"),
-        library=source("drs/prediction", "drs/bestrefs", "drs/delivery"),
+        library=source("drs/bestrefs", "drs/delivery", "drs/prediction"),
     output:
         table="plan/plan.json",
         text="plan/plan.txt",
-    params:
-        requests=lambda wildcards, input: [f"--request={path}" for path in input.requests],
-        cache=CACHE,
     log:
         "logs/write_plan/plan.log",
     benchmark:
         "benchmarks/write_plan/plan.tsv"
+    conda:
+        "../envs/reduction.yaml"
     resources:
         mem_mb=1500,
         runtime=15,
+    params:
+        requests=lambda wildcards, input: [f"--request={path}" for path in input.requests],
+        cache=CACHE,
     shell:
         """
-        {PYTHON:q} {input.script:q} \
+        python {input.script:q} \
             --night {input.night:q} \
             {params.requests:q} \
             --context {input.context:q} \
@@ -45,7 +47,7 @@ rule write_plan:
             --cache {params.cache:q} \
             --table {output.table:q} \
             --output {output.text:q} \
-            > {log:q} 2>&1
+            >{log:q} 2>&1
         """
 
 
@@ -57,22 +59,24 @@ rule measure_quality:
         library=source("drs/quality"),
     output:
         quality="quality/{level}/{product}.json",
-    params:
-        **config["measure_quality"],
     log:
         "logs/measure_quality/{level}/{product}.log",
     benchmark:
         "benchmarks/measure_quality/{level}/{product}.tsv"
+    conda:
+        "../envs/reduction.yaml"
     resources:
         mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(6 * input.size_mb)),
         runtime=10,
+    params:
+        **config["measure_quality"],
     shell:
         """
-        {PYTHON:q} {input.script:q} \
+        python {input.script:q} \
             --product {input.product:q} \
             --source-threshold-sigma {params.source_threshold_sigma} \
             --output {output.quality:q} \
-            > {log:q} 2>&1
+            >{log:q} 2>&1
         """
 
 
@@ -84,22 +88,24 @@ rule write_preview:
         library=source("drs/preview"),
     output:
         preview="quicklook/{level}/{product}.png",
-    params:
-        **config["write_preview"],
     log:
         "logs/write_preview/{level}/{product}.log",
     benchmark:
         "benchmarks/write_preview/{level}/{product}.tsv"
+    conda:
+        "../envs/reduction.yaml"
     resources:
         mem_mb=lambda wildcards, input, attempt: attempt * (600 + int(6 * input.size_mb)),
         runtime=10,
+    params:
+        **config["write_preview"],
     shell:
         """
-        {PYTHON:q} {input.script:q} \
+        python {input.script:q} \
             --product {input.product:q} \
             --max-size-pix {params.max_size_pix} \
             --output {output.preview:q} \
-            > {log:q} 2>&1
+            >{log:q} 2>&1
         """
 
 
@@ -113,22 +119,24 @@ rule write_report:
         qualities=lambda wildcards: PLAN.reported()[0],
         previews=lambda wildcards: PLAN.reported()[1],
         script=source("write_report"),
-        library=source("drs/report"),
+        library=source("drs/plan", "drs/preview", "drs/report"),
     output:
         report="report.html",
-    params:
-        qualities=lambda wildcards, input: [f"--quality={path}" for path in input.qualities],
-        previews=lambda wildcards, input: [f"--preview={path}" for path in input.previews],
     log:
         "logs/write_report/report.log",
     benchmark:
         "benchmarks/write_report/report.tsv"
+    conda:
+        "../envs/reduction.yaml"
     resources:
         mem_mb=1000,
         runtime=15,
+    params:
+        qualities=lambda wildcards, input: [f"--quality={path}" for path in input.qualities],
+        previews=lambda wildcards, input: [f"--preview={path}" for path in input.previews],
     shell:
         """
-        {PYTHON:q} {input.script:q} \
+        python {input.script:q} \
             --night {input.night:q} \
             --plan {input.plan:q} \
             --context {input.context:q} \
@@ -138,7 +146,7 @@ rule write_report:
             --benchmarks benchmarks \
             --logs logs \
             --output {output.report:q} \
-            > {log:q} 2>&1
+            >{log:q} 2>&1
         """
 
 
@@ -152,24 +160,26 @@ rule check_night:
         script=source("check_night"),
     output:
         outcome="quality/outcome.txt",
-    params:
-        indexes=lambda wildcards, input: [f"--index={path}" for path in input.indexes],
-        qualities=lambda wildcards, input: [f"--quality={path}" for path in input.qualities],
-        strict="--strict" if config["strict"] else "",
     log:
         "logs/check_night/outcome.log",
     benchmark:
         "benchmarks/check_night/outcome.tsv"
+    conda:
+        "../envs/reduction.yaml"
     resources:
         mem_mb=300,
         runtime=5,
+    params:
+        indexes=lambda wildcards, input: [f"--index={path}" for path in input.indexes],
+        qualities=lambda wildcards, input: [f"--quality={path}" for path in input.qualities],
+        strict="--strict" if config["strict"] else "",
     shell:
         """
-        {PYTHON:q} {input.script:q} \
+        python {input.script:q} \
             --night {input.night:q} \
             {params.indexes:q} \
             {params.qualities:q} \
             {params.strict} \
             --output {output.outcome:q} \
-            > {log:q} 2>&1
+            >{log:q} 2>&1
         """

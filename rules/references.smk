@@ -19,23 +19,25 @@ checkpoint resolve_references:
         context=lambda wildcards: PLAN.context_before(wildcards.stage),
         types=f"{CONFIG}/references.yaml",
         script=source("resolve_references"),
-        library=source("drs/references", "drs/bestrefs"),
+        library=source("drs/bestrefs"),
     output:
         index="references/{stage}.json",
     log:
         "logs/resolve_references/{stage}.log",
     benchmark:
         "benchmarks/resolve_references/{stage}.tsv"
+    conda:
+        "../envs/reduction.yaml"
     resources:
         mem_mb=1000,
         runtime=10,
     params:
         cache=CACHE,
         night_cache=NIGHT_CACHE,
-        manifests="references",
+        manifests=lambda wildcards, output: Path(output.index).parent,
     shell:
         """
-        {PYTHON:q} {input.script:q} \
+        python {input.script:q} \
             --exposures {input.exposures:q} \
             --context {input.context:q} \
             --types {input.types:q} \
@@ -54,25 +56,25 @@ rule deliver_references:
         context=lambda wildcards: PLAN.context_before(wildcards.stage),
         types=f"{CONFIG}/references.yaml",
         script=source("deliver_references"),
-        library=source("drs/delivery"),
+        library=source("drs/bestrefs", "drs/delivery"),
     output:
         context="references/contexts/{stage}.json",
     log:
         "logs/deliver_references/{stage}.log",
     benchmark:
         "benchmarks/deliver_references/{stage}.tsv"
+    conda:
+        "../envs/reduction.yaml"
     resources:
         mem_mb=1500,
         runtime=15,
     params:
-        references=lambda wildcards, input: [
-            f"--reference={path}" for path in input.references
-        ],
+        references=lambda wildcards, input: [f"--reference={path}" for path in input.references],
         cache=CACHE,
         night_cache=NIGHT_CACHE,
     shell:
         """
-        {PYTHON:q} {input.script:q} \
+        python {input.script:q} \
             --tier {wildcards.stage:q} \
             --context {input.context:q} \
             --types {input.types:q} \

@@ -5,8 +5,8 @@ import logging
 import click
 
 from drs import cli, product
+from drs.calibration import calibrate, read_calibrations
 from drs.errors import ReductionError
-from drs.members import calibrate, read_calibrations
 from drs.references import header_keywords, read_manifest
 from drs.schema import load_yaml
 from drs.sky import measure_sky, subtract_frame, subtract_level

@@ -60,8 +60,8 @@ def main(ramp, manifest, cache, night_cache, corrections, keys, mark_refusal, ou
             keywords = {**rate.keywords, **header_keywords(answer), **time_keywords(rate.keywords, exposure.times_s)}
             rate = product.with_history(replace(rate, keywords=keywords), override_warnings(answer))
             product.check(replace(rate, arrays=NOTHING), name=ramp)
-            maps = read_maps(paths, header, exposure.shape[2:])
-            rate = note_steps(replace(rate, arrays=reduce_ramp(exposure, maps, settings)), settings)
+            arrays = reduce_ramp(exposure, read_maps(paths, header, exposure.shape[2:]), settings)
+        rate = note_steps(replace(rate, arrays=arrays), settings)
         product.write(output, rate, inputs={"ramp": ramp, **paths})
 
 

@@ -46,7 +46,7 @@ def main(raw, exposures, associations, instruments, cache, context, override, pl
     write_json(plan / "context.json", find_context(cache, context, os.environ))
     for stage, entry in rules["stages"].items():
         members = {row["id"]: row for row in rows if row.get("id") in night["stages"][stage]}
-        write_json(plan / "stages" / f"{stage}.json", _requests(members, entry["references"], json.loads(override)))
+        write_json(plan / "stages" / f"{stage}.json", make_requests(members, entry["references"], json.loads(override)))
 
 
 def _read_json(path):
@@ -81,7 +81,7 @@ def _references(rules):
     return {kind: entry["references"] for entry in rules["stages"].values() for kind in entry["kinds"]}
 
 
-def _requests(rows, needs, override):
+def make_requests(rows, needs, override):
     """Return what CRDS is asked for each exposure of a stage."""
     wanted = {reftype: path for reftype, path in override.items() if reftype in needs}
     return {

@@ -6,11 +6,12 @@ import click
 import numpy as np
 
 from drs import cli, product
+from drs.calibration import calibrate, read_calibrations
 from drs.dq import Flag
 from drs.flat import check_illumination, normalise_flat
 from drs.image import Image
 from drs.keywords import combine_keywords, reference_keywords
-from drs.members import calibrate, keep_good, read_calibrations, scale_image, stack_images
+from drs.members import keep_good, scale_image, stack_images
 from drs.stack import combine_stack
 
 logger = logging.getLogger("make_flat")

@@ -6,10 +6,11 @@ import click
 import numpy as np
 
 from drs import cli, product
+from drs.calibration import calibrate, read_calibrations
 from drs.dq import Flag
 from drs.image import Image
 from drs.keywords import combine_keywords
-from drs.members import calibrate, keep_good, read_calibrations, scale_image, stack_images
+from drs.members import keep_good, scale_image, stack_images
 from drs.sky import measure_sky
 from drs.stack import combine_stack
 

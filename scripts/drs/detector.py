@@ -56,28 +56,30 @@ def build_maps(shape, dq=None, **arrays):
     flags = np.zeros(shape, np.uint32) if dq is None else np.array(dq, np.uint32)
     coefficients = arrays.pop("nonlin_coefficients", np.empty((0, *shape), np.float32))
     maps = {name: _check_shape(name, array, shape) for name, array in {**arrays, "nonlin": coefficients}.items()}
-    saturation = maps.get("saturation_dn", np.float32(np.inf))
+    saturation = maps.get("saturation_dn", np.broadcast_to(np.float32(np.inf), shape))
     no_check = _flag(flags, np.isnan(saturation), Flag.NO_SAT_CHECK)
-    bias = maps.get("bias_dn", np.float32(0))
-    no_bias = np.broadcast_to(~np.isfinite(bias), shape)
+    bias = maps.get("bias_dn", np.broadcast_to(np.float32(0), shape))
+    no_bias = ~np.isfinite(bias)
     _flag(flags, no_bias, Flag.UNRELIABLE_BIAS)
     coefficients = maps["nonlin"]
     no_correction = _flag(flags, ~np.isfinite(coefficients).all(axis=0), Flag.NO_LIN_CORR)
-    if no_correction.any():
-        identity = np.arange(len(coefficients), dtype=np.float32)[:, np.newaxis, np.newaxis] == 1
-        coefficients = np.where(no_correction, identity.astype(np.float32), coefficients)
-    gain = maps.get("gain_e_per_dn", np.float32(1))
-    no_gain = _flag(flags, ~(np.isfinite(gain) & (gain > 0)), Flag.NO_GAIN_VALUE)
-    gain = np.where(no_gain, np.float32(np.nan), gain)
+    identity = np.arange(len(coefficients), dtype=np.float32)[:, np.newaxis, np.newaxis] == 1
+    gain = maps.get("gain_e_per_dn", np.broadcast_to(np.float32(1), shape))
+    gain = _replace(gain, _flag(flags, ~(np.isfinite(gain) & (gain > 0)), Flag.NO_GAIN_VALUE), np.nan)
     noise = maps.get("read_noise_e", gain / np.sqrt(np.float32(12)))
     return PixelMaps(
         flags,
-        np.where(no_check, np.float32(np.inf), saturation),
-        np.where(no_bias, np.float32(0), bias),
-        coefficients,
+        _replace(saturation, no_check, np.inf),
+        _replace(bias, no_bias, 0),
+        _replace(coefficients, no_correction, identity),
         gain,
-        np.where(noise >= 0, noise, np.float32(np.nan)) ** 2,
+        _replace(noise, ~(noise >= 0), np.nan) ** 2,
     )
+
+
+def _replace(array, bad, value):
+    """Return a float32 map with a value where it is bad; the map itself when it is good everywhere."""
+    return np.where(bad, np.asarray(value, np.float32), array) if bad.any() else array
 
 
 def _check_shape(name, array, shape):
@@ -89,7 +91,7 @@ def _check_shape(name, array, shape):
 
 def _flag(flags, bad, flag):
     """Set a flag (in place) where a map is bad; return where it is set, by this map or before."""
-    flags[np.broadcast_to(bad, flags.shape)] |= np.uint32(flag)
+    flags[bad] |= np.uint32(flag)
     return flags & np.uint32(flag) != 0
 
 

@@ -1,14 +1,8 @@
-"""Members of a combination: which are usable, their calibrations, their arrays as cubes."""
+"""Members of a combination: which are usable, and their arrays as cubes."""
 
 import numpy as np
 
-from drs import product
-from drs.dark import subtract_dark
 from drs.errors import ReductionError
-from drs.flat import divide_flat
-from drs.references import open_references
-
-MODELS = {"dark": "DarkModel", "flat": "FlatModel"}
 
 
 def keep_good(members, names, *, minimum, what):
@@ -38,30 +32,6 @@ def keep_good(members, names, *, minimum, what):
     if len(set(shapes.values())) > 1:
         raise ReductionError(f"{what} exposures of different shapes (ny, nx): {shapes}; exclude those that do not fit")
     return good, left_out
-
-
-def read_calibrations(manifests, types, roots):
-    """Return for each manifest {type: Image}, and the sorted paths of all files; each file is read once.
-
-    Parameters
-    ----------
-    manifests : list of Path
-    types : list of str
-        Of 'dark', 'flat'.
-    roots : list of Path
-        CRDS caches, the night's own first.
-    """
-    chosen = [open_references(manifest, types, roots) for manifest in manifests]
-    models = {path: MODELS[reftype] for files in chosen for reftype, path in files.items()}
-    images = {path: product.read(path, models=model).image for path, model in models.items()}
-    calibrations = [{reftype: images[path] for reftype, path in files.items()} for files in chosen]
-    return calibrations, sorted(models)
-
-
-def calibrate(image, calibration):
-    """Return the image less its dark, divided by its flat if there is one."""
-    image = subtract_dark(image, calibration["dark"])
-    return divide_flat(image, calibration["flat"]) if "flat" in calibration else image
 
 
 def stack_images(images):

@@ -28,12 +28,14 @@ ARCSEC_PER_DEG = 3600.0
 class Background(NamedTuple):
     """Median, robust scatter and median error of the background, in the image's unit, and the pixels' number.
 
-    The numbers are NaN without any pixel.
+    `noise_over_error` is the scatter of the values in units of each pixel's own error: 1 where the errors hold, in a
+    mosaic of uneven depth too. The numbers are NaN without any pixel.
     """
 
     median: float
     noise: float
     error: float
+    noise_over_error: float
     n_pixels: int
 
 
@@ -53,7 +55,7 @@ def find_unusable(values, error, dq):
 
 
 def measure_background(values, error, masked):
-    """Return the background of an image: median, 1.4826 times the median absolute deviation, median error.
+    """Return the background of an image: median, scatter (1.4826 times the median absolute deviation), errors.
 
     Parameters
     ----------
@@ -65,12 +67,17 @@ def measure_background(values, error, masked):
     -------
     Background
     """
-    pixels = values[~masked].astype(np.float64)
+    pixels, errors = values[~masked].astype(np.float64), error[~masked].astype(np.float64)
     if pixels.size == 0:
-        return Background(np.nan, np.nan, np.nan, 0)
-    median = np.median(pixels)
-    noise = MAD_TO_SIGMA * np.median(np.abs(pixels - median))
-    return Background(float(median), float(noise), float(np.median(error[~masked])), int(pixels.size))
+        return Background(np.nan, np.nan, np.nan, np.nan, 0)
+    median, known = np.median(pixels), errors > 0
+    ratio = _measure_scatter((pixels[known] - median) / errors[known]) if known.any() else np.nan
+    return Background(float(median), _measure_scatter(pixels), float(np.median(errors)), ratio, int(pixels.size))
+
+
+def _measure_scatter(pixels):
+    """Return 1.4826 times the median absolute deviation, the standard deviation where the values are normal."""
+    return float(MAD_TO_SIGMA * np.median(np.abs(pixels - np.median(pixels))))
 
 
 def measure_percentiles(values, unusable):
@@ -199,7 +206,7 @@ def measure_quality(values, error, dq, *, source_threshold_sigma=None):
         "median": _or_none(sky.median),
         "noise": _or_none(sky.noise),
         "error": _or_none(sky.error),
-        "noise_over_error": _or_none(sky.noise / sky.error if sky.error > 0 else np.nan),
+        "noise_over_error": _or_none(sky.noise_over_error),
         "n_background": sky.n_pixels,
         "percentiles": {name: _or_none(level) for name, level in measure_percentiles(values, unusable).items()},
         "flags": {name: _or_none(fraction) for name, fraction in measure_flags(dq).items()},

@@ -20,6 +20,7 @@ JUDGED = ("level3", "level2")  # in Level 1 and in calibrations the detector's o
 NOISE_OVER_ERROR = (0.9, 1.1)
 TOO_NOISY = "more noise than the errors say: structure of the sky, a crowded field, residuals of dark or flat"
 TOO_QUIET = "less noise than the errors say: errors too large, or neighbouring pixels correlated by resampling"
+ON_SKY = ("science", "sky")
 UNUSED = ("rejected", "excluded", "set aside")
 PROBLEMS = {
     "failed": ("rejected", "unresolved", "refused", "absent"),
@@ -101,7 +102,7 @@ def _own_products(row, plan):
     """Return (folder, stem) of an exposure's own products: those of plan.json, or what its kind makes."""
     files = plan.get("exposures", {}).get(row["id"], {}).get("products")
     if files is None:
-        files = [level1(row), level2(row)] if row["kind"] in ("science", "sky") else [level1(row)]
+        files = [level1(row), level2(row)] if row["kind"] in ON_SKY else [level1(row)]
     return [(Path(file).parent.name, Path(file).stem) for file in files]
 
 
@@ -228,7 +229,7 @@ def list_exposures(night, plan, quality):
             "kind": row["kind"],
             "keys": row["keys"],
             "start": row["keys"]["EXPDTST"][:19].replace("T", " "),
-            "offset_arcsec": _offset_arcsec(row["keys"], rows[first.get(identity, identity)]["keys"]),
+            "offset_arcsec": _offset_arcsec(row, rows[first.get(identity, identity)]),
             "products": [
                 {"level": LEVELS.get(key[0], key[0]), "name": key[1], "state": _state(quality.get(key))}
                 for key in _own_products(row, plan)
@@ -240,9 +241,10 @@ def list_exposures(night, plan, quality):
     ]
 
 
-def _offset_arcsec(keys, first):
-    """Return (east, north) of a pointing from the first of its set, in arcsec; None without pointing."""
-    if None in (keys["RA"], keys["DEC"], first["RA"], first["DEC"]):
+def _offset_arcsec(row, first_row):
+    """Return (east, north) of a pointing from the first of its set, in arcsec; None for lamps and without pointing."""
+    keys, first = row["keys"], first_row["keys"]
+    if row["kind"] not in ON_SKY or None in (keys["RA"], keys["DEC"], first["RA"], first["DEC"]):
         return None
     turn = (keys["RA"] - first["RA"] + 180.0) % 360.0 - 180.0
     east = turn * math.cos(math.radians(first["DEC"])) * ARCSEC_PER_DEG

@@ -38,9 +38,10 @@ def add_stars(values, places=PLACES, flux=300.0):
 
 def test_background_of_five_numbers():
     values = np.array([[1.0, 2.0, 3.0], [4.0, 100.0, np.nan]], np.float32)
-    error = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], np.float32)
+    error = np.array([[0.5, 0.25, 3.0], [4.0, 5.0, 6.0]], np.float32)
     background = measure_background(values, error, np.isnan(values))
-    assert background == (3.0, pytest.approx(1.4826), 3.0, 5)
+    # In units of the errors the deviations are -4, -4, 0, 0.25, 19.4: median 0, absolute deviations' median 4.
+    assert background == (3.0, pytest.approx(1.4826), 3.0, pytest.approx(4 * 1.4826), 5)
 
 
 def test_noise_over_error_tells_errors_that_hold_from_those_that_do_not(sky):
@@ -50,6 +51,16 @@ def test_noise_over_error_tells_errors_that_hold_from_those_that_do_not(sky):
     assert good["median"] == pytest.approx(SKY, abs=0.01)
     assert good["n_background"] == values.size
     assert measure_quality(values, 2 * error, dq)["noise_over_error"] == pytest.approx(0.5, abs=0.02)
+
+
+def test_errors_hold_in_a_mosaic_of_uneven_depth(sky):
+    values, error, dq = sky
+    rng = np.random.default_rng(4)
+    error[:, :60] = 3 * NOISE
+    values[:, :60] = rng.normal(SKY, 3 * NOISE, (SHAPE[0], 60))
+    numbers = measure_quality(values, error, dq)
+    assert numbers["noise"] / numbers["error"] > 1.2  # why the ratio is taken pixel by pixel
+    assert numbers["noise_over_error"] == pytest.approx(1.0, abs=0.03)
 
 
 def test_sources_do_not_raise_the_background(sky):

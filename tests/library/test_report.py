@@ -213,6 +213,8 @@ def test_unresolved_exposures_overrides_left_out_and_warnings(inputs):
 def test_offsets_are_on_the_sky(inputs):
     offsets = [entry["offset_arcsec"] for entry in build(inputs)["exposures"]]
     assert offsets == [(0.0, 0.0), (1.8, 1.8)]  # 0.001 deg in RA at DEC 60 is 1.8 arcsec
+    inputs["night"]["rows"] = [row(3, "dark")]
+    assert build(inputs)["exposures"][0]["offset_arcsec"] is None
 
 
 def test_products_of_the_plan_win(inputs):

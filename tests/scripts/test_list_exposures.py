@@ -1,0 +1,116 @@
+"""list_exposures: a night's table, plan and requests; unchanged answers leave the files untouched."""
+
+import json
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from nights import keywords
+from reference_cache import make_cache
+
+from list_exposures import main
+
+
+@pytest.fixture
+def night(tmp_path, monkeypatch):
+    """Return a night's directory with two science files and a cache; it is the working directory."""
+    (tmp_path / "raw").mkdir()
+    for k in (1, 2):
+        write_raw(tmp_path / "raw" / f"s{k}.fits", "SCI", k)
+    make_cache(tmp_path / "crds_cache")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CRDS_CONTEXT", raising=False)
+    return tmp_path
+
+
+def write_raw(path, imtype, expnum, **changes):
+    """Write a small Level 0 file."""
+    primary = fits.PrimaryHDU()
+    primary.header.update(keywords(imtype, expnum, **changes))
+    data = fits.ImageHDU(np.zeros((1, 4, 48, 64), np.uint16), name="DATA")
+    fits.HDUList([primary, data]).writeto(path)
+
+
+def list_night(run, **options):
+    """Run the command as the workflow does."""
+    defaults = {"raw": "raw", "exposures": "exposures.yaml", "cache": "crds_cache", "plan": "plan"}
+    return run(main, **(defaults | options))
+
+
+def test_table_plan_and_requests(run, night):
+    result = list_night(run, override='{"flat": "my_flat.fits", "wavesol": "x.fits"}')
+    assert result.exit_code == 0, result.output
+    table = json.loads((night / "plan/night.json").read_text())
+    assert [row["status"] for row in table["rows"]] == ["accepted", "accepted"]
+    requests = json.loads((night / "plan/stages/science.json").read_text())
+    request = requests["2024B-P123-008_IRIS_IMG1_SCI_0001-00"]
+    assert {"dark", "flat", "gain"} <= set(request["needs"])
+    assert request["override"] == {"flat": "my_flat.fits"}
+    assert request["keys"]["FILTER"] == "Y"
+    assert json.loads((night / "plan/context.json").read_text())["context"] == "ligeriri_0001.pmap"
+
+
+def test_a_second_run_changes_no_file(run, night):
+    list_night(run)
+    stamps = {path: path.stat().st_mtime_ns for path in (night / "plan").rglob("*.json")}
+    assert len(stamps) == 6
+    list_night(run)
+    assert {path: path.stat().st_mtime_ns for path in (night / "plan").rglob("*.json")} == stamps
+
+
+def test_an_added_exposure_changes_only_its_stage(run, night):
+    list_night(run)
+    before = {path.name: path.read_bytes() for path in (night / "plan/stages").iterdir()}
+    write_raw(night / "raw" / "s3.fits", "SCI", 3)
+    list_night(run)
+    changed = [path.name for path in (night / "plan/stages").iterdir() if path.read_bytes() != before[path.name]]
+    assert changed == ["science.json"]
+
+
+def test_exclusions_and_corrections(run, night):
+    (night / "exposures.yaml").write_text(
+        "exclude: [{file: s1.fits, reason: dome light}]\ncorrect: [{file: s2.fits, set: {OBJECT: M 31}, reason: bad}]\n"
+    )
+    assert list_night(run).exit_code == 0
+    rows = {row["file"]: row for row in json.loads((night / "plan/night.json").read_text())["rows"]}
+    assert (rows["s1.fits"]["status"], rows["s1.fits"]["reason"]) == ("excluded", "dome light")
+    assert rows["s2.fits"]["keys"]["OBJECT"] == "M 31"
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("exclude: [{file: s9.fits, reason: dome light}]", "not in raw/: s9.fits"),
+        ("exclude: [{file: s1.fits}]", "'reason' is a required property"),
+        ("exclude: [", "not valid YAML"),
+        ("omit: []", "'omit' was unexpected"),
+    ],
+)
+def test_a_wrong_exposures_file_is_refused(run, night, content, text):
+    (night / "exposures.yaml").write_text(content)
+    result = list_night(run)
+    assert result.exit_code == 1
+    assert text in result.output
+
+
+def test_an_empty_night_is_refused(run, night):
+    for path in (night / "raw").iterdir():
+        path.unlink()
+    result = list_night(run)
+    assert result.exit_code == 1
+    assert "holds no .fits, .fits.gz or .fits.fz file" in result.output
+    assert "no folder 'nowhere'" in list_night(run, raw="nowhere").output
+
+
+def test_an_unknown_context_is_refused(run, night):
+    result = list_night(run, context="ligeriri_0999.pmap")
+    assert result.exit_code == 1
+    assert "ligeriri_0999.pmap" in result.output
+
+
+def test_a_cut_cache_of_headers_is_made_again(run, night):
+    list_night(run)
+    before = (night / "plan/headers.json").read_text()
+    (night / "plan/headers.json").write_text(before[:50])
+    assert list_night(run).exit_code == 0
+    assert (night / "plan/headers.json").read_text() == before

@@ -1,0 +1,75 @@
+"""write_plan: the plan names the calibrations that the night will make, before they exist."""
+
+import json
+from pathlib import Path
+
+import pytest
+from nights import INSTRUMENTS, RULES, scan
+from reference_cache import make_cache
+
+from drs.association import associate
+from drs.night import build_rows
+from drs.references import find_context
+from list_exposures import make_requests
+from write_plan import main
+
+TYPES = Path(__file__).resolve().parents[2] / "config" / "references.yaml"
+
+
+@pytest.fixture
+def options(tmp_path):
+    """Return the options for a night of darks (IMG1), four flats, and science with and without flat."""
+    scans = {f"d{k}.fits": scan("DARK", k, start=f"2024-09-25T01:0{k}:00", FILTER="NONE") for k in range(5)}
+    scans |= {f"f{k}.fits": scan("FLAT", 10 + k, start=f"2024-09-25T02:0{k}:00") for k in range(4)}
+    scans |= {"s.fits": scan("SCI", 20), "k.fits": scan("SCI", 21, FILTER="K"), "cut.fits": {"error": "truncated at"}}
+    rows = build_rows(scans, INSTRUMENTS, RULES, {})
+    plan = associate(rows, RULES)
+    (tmp_path / "night.json").write_text(json.dumps({"rows": rows, **plan}))
+    requests = []
+    for stage, entry in RULES["stages"].items():
+        members = {row["id"]: row for row in rows if row.get("id") in plan["stages"][stage]}
+        requests.append(tmp_path / f"{stage}.json")
+        requests[-1].write_text(json.dumps(make_requests(members, entry["references"], {})))
+    context = find_context(make_cache(tmp_path / "crds_cache"), None, {})
+    (tmp_path / "context.json").write_text(json.dumps(context))
+    return {
+        "night": tmp_path / "night.json",
+        "request": requests,
+        "context": tmp_path / "context.json",
+        "types": TYPES,
+        "cache": tmp_path / "crds_cache",
+        "table": tmp_path / "plan.json",
+        "output": tmp_path / "plan.txt",
+    }
+
+
+def test_the_plan_says_what_crds_will_choose_and_why(run, options):
+    result = run(main, **options)
+    assert result.exit_code == 0, result.output
+    plan = json.loads(options["table"].read_text())
+    science = plan["exposures"]["2024B-P123-008_IRIS_IMG1_SCI_0020-00"]
+    dark, flat = science["references"]["dark"], science["references"]["flat"]
+    assert (dark["file"], dark["source"]) == ("iris_img1_dark_20240925t010000_0.0.1.fits", "night")
+    assert (flat["file"], flat["source"]) == ("iris_img1_flat_20240101t010000_0.0.1.fits", "context")
+    assert "level3/2024B-P123_IRIS_IMG1_M-15_Y_20240924_LVL3.fits" in science["used_by"]
+    missing = plan["exposures"]["2024B-P123-008_IRIS_IMG1_SCI_0021-00"]
+    assert missing["status"] == "failed"
+    assert "FILTER" in missing["reason"]
+    assert plan["not_reduced"] == [{"file": "cut.fits", "status": "rejected", "reason": "truncated at"}]
+    text = options["output"].read_text()
+    for part in (
+        "NOT REDUCED",
+        "cut.fits: rejected: truncated at",
+        "4 exposures, at least 5 needed",
+        "(n)",
+        "median of the image",
+    ):
+        assert part in text, part
+    assert str(options["cache"]) not in text
+
+
+def test_a_cache_without_the_context_is_refused(run, options):
+    options["context"].write_text(json.dumps({"context": "ligeriri_0777.pmap", "sha1": "0"}))
+    result = run(main, **options)
+    assert result.exit_code == 1
+    assert "ligeriri_0777.pmap" in result.output
