@@ -42,8 +42,8 @@ rule all:
 
 
 onsuccess:
-    shell("{PYTHON:q} {workflow.basedir:q}/scripts/list_failures.py --night plan/night.json --logs logs")
+    shell("python {workflow.basedir:q}/scripts/list_failures.py --night plan/night.json --logs logs")
 
 
 onerror:
-    shell("{PYTHON:q} {workflow.basedir:q}/scripts/list_failures.py --night plan/night.json --logs logs")
+    shell("python {workflow.basedir:q}/scripts/list_failures.py --night plan/night.json --logs logs")

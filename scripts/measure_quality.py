@@ -12,12 +12,15 @@ from drs import cli, product
 from drs.errors import ReductionError
 from drs.quality import measure_quality, pixel_scale_arcsec
 
-CARD_WIDTH = 72
-
 
 @cli.command()
 @click.option("--product", "path", type=cli.existing_file, required=True, help="Product with SCI, ERR and DQ.")
-@click.option("--source-threshold-sigma", type=float, required=True, help="Sources are found above this.")
+@click.option(
+    "--source-threshold-sigma",
+    type=click.FloatRange(0, min_open=True),
+    required=True,
+    help="Sources are found above this.",
+)
 @cli.output_option
 def main(path, source_threshold_sigma, output):
     """Measure the quality of a product."""
@@ -65,20 +68,8 @@ def describe(path, measured):
         "context": keywords.get("CRDS_CTX"),
         "n_combined": keywords.get("NCOMBINE"),
         "exposure_s": keywords.get("TOTTIME", keywords.get("EXPTIME")),
-        "history": join_history(measured.history),
+        "history": list(measured.history),
     }
-
-
-def join_history(lines):
-    """Return HISTORY as whole sentences: a card holds 72 characters, and loses a space at its end."""
-    joined, width = [], 0
-    for line in lines:
-        if width < CARD_WIDTH - 1:
-            joined.append(line)
-        else:
-            joined[-1] += line if width == CARD_WIDTH else f" {line}"
-        width = len(line)
-    return joined
 
 
 if __name__ == "__main__":

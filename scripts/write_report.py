@@ -33,17 +33,17 @@ file_or_folder = click.Path(exists=True, path_type=Path)
 @click.option("--benchmarks", type=Path, required=True, help="Folder <rule>/*.tsv; may be absent.")
 @click.option("--logs", type=Path, required=True, help="Folder <rule>/**.log; may be absent.")
 @cli.output_option
-def main(night, plan, context, manifests, quality, preview, benchmarks, logs, output):
+def main(night, plan, context, manifests, output, **folders):
     """Write the report of a night."""
     report = build_report(
         read_night(night),
         plan=read_json(plan) if plan.exists() else {},
         context=read_json(context),
         manifests=read_manifests(manifests),
-        quality={key: read_json(path) for key, path in find_products(quality, ".json").items()},
-        pictures=read_pictures(find_products(preview, ".png")),
-        benchmarks=read_benchmarks(benchmarks),
-        warnings=read_warnings(logs),
+        quality={key: read_json(path) for key, path in find_products(folders["quality"], ".json").items()},
+        pictures=read_pictures(find_products(folders["preview"], ".png")),
+        benchmarks=read_benchmarks(folders["benchmarks"]),
+        warnings=read_warnings(folders["logs"]),
     )
     page = render_report({**report, "version": product.VERSION}).encode()
     product.write_atomically(output, lambda stream: stream.write(page))

@@ -3,21 +3,19 @@
 Run by hand: `python tests/bench_ramp.py [n_read] [size_pix]`. A sample is one pixel of one read.
 """
 
+import multiprocessing
 import os
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-REPO = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(REPO / "scripts"), str(REPO / "tests")]
-
+import conftest
 import numpy as np
-from astropy.io import fits
-from ramps import KEYWORDS, make_times, write_references
+from ramps import make_times, write_ramp, write_references
 
-from drs.detector import build_maps
-from drs.ramp import fit_ramp
+from drs.detector import MODELS, build_maps
+from drs.ramp import METHODS, fit_ramp
 from drs.signal import calibrate_reads
 from drs.variance import estimate_poisson_variance
 
@@ -62,12 +60,10 @@ def bench_library(n_read, size):
     """Measure the steps on one block."""
     reads, times_s = make_block(n_read, size), make_times(1, n_read)
     references = {name: array[..., :ROWS, :] for name, array in make_references(size).items()}
-    names = {"saturation": "saturation_dn", "bias": "bias_dn", "nonlin": "nonlin_coefficients"}
-    names |= {"gain": "gain_e_per_dn", "readnoise": "read_noise_e", "dq": "dq"}
-    maps = build_maps((ROWS, size), **{names[kind]: array for kind, array in references.items()})
+    maps = build_maps((ROWS, size), **{MODELS[kind][2]: array for kind, array in references.items()})
     signal, _ = calibrate_reads(reads, maps)
     measure("saturation, bias, non-linearity, gain", reads.size, lambda: calibrate_reads(reads, maps))
-    for method in ("ols", "mcds", "cds"):
+    for method in METHODS:
         for threshold in (None, 4.5):
             options = {"method": method, "n_coadd": 4, "jump_threshold_sigma": threshold}
             fit = fit_ramp(signal, times_s, maps.read_variance_e2, **options)
@@ -77,35 +73,44 @@ def bench_library(n_read, size):
     measure("photon noise (samples of the ramp)", reads.size, lambda: estimate_poisson_variance(*images, box_pix=7))
 
 
+def write_files(folder, n_read, size):
+    """Write a ramp and its references."""
+    write_references(folder, **make_references(size))
+    reads = np.tile(make_block(n_read, size), (1, 1, size // ROWS, 1))
+    write_ramp(Path(folder) / "ramp.fits", reads, make_times(1, n_read))
+
+
 def bench_command(n_read, size):
-    """Measure the whole command on a file."""
+    """Measure the whole command on a file, written by another process to keep its memory out of the figure."""
     with tempfile.TemporaryDirectory() as folder:
-        manifest = write_references(folder, **make_references(size))
-        block = make_block(n_read, size)[:, :, :, :]
-        reads = np.tile(block, (1, 1, size // ROWS, 1))
-        path = Path(folder) / "ramp.fits"
-        header = fits.Header(KEYWORDS)
-        hdus = [fits.PrimaryHDU(header=header), fits.ImageHDU(reads, name="DATA")]
-        fits.HDUList([*hdus, fits.ImageHDU(make_times(1, n_read), name="TIMES")]).writeto(path)
-        n_sample, n_bytes = reads.size, reads.nbytes
-        del reads, block, hdus
-        files = [f"--ramp={path}", f"--manifest={manifest}", f"--cache={folder}", f"--night-cache={folder}"]
-        output = f"--output={Path(folder) / 'rate.fits'}"
-        command = [sys.executable, str(REPO / "scripts" / "fit_ramp.py"), *files, "--method=ols", *OPTIONS, output]
+        writer = multiprocessing.get_context("spawn").Process(target=write_files, args=(folder, n_read, size))
+        writer.start()
+        writer.join()
+        names = {
+            "ramp": "ramp.fits",
+            "manifest": "manifest.json",
+            "cache": "",
+            "night-cache": "",
+            "output": "rate.fits",
+        }
+        files = [f"--{option}={Path(folder) / name}" for option, name in names.items()]
+        script = conftest.REPO / "scripts" / "fit_ramp.py"
+        command = [sys.executable, str(script), "--method=ols", *OPTIONS, *files]
         start = time.perf_counter()
         process = os.posix_spawn(command[0], command, dict(os.environ))
         _, status, usage = os.wait4(process, 0)
         seconds = time.perf_counter() - start
         if status:
             sys.exit("the command failed")
-    rate, memory = n_sample / 1e6 / seconds, usage.ru_maxrss / 1024
-    print(f"{'the command: ' + f'{n_read} x {size} x {size}':<44}{rate:10.0f} million samples/s, {seconds:.1f} s")
-    print(f"{'its memory':<44}{memory:10.0f} MiB (the ramp has {n_bytes / 2**20:.0f} MiB)")
+    millions, memory = n_read * size**2 / 1e6, usage.ru_maxrss / 1024
+    print(f"{f'the command, {n_read} x {size} x {size}':<44}{millions / seconds:10.0f} million samples/s")
+    print(f"{'its time':<44}{seconds:10.1f} s")
+    print(f"{'its memory':<44}{memory:10.0f} MiB (the ramp has {2e6 * millions / 2**20:.0f} MiB)")
 
 
 def main():
     """Print one table."""
-    n_read, size = (int(text) for text in (sys.argv[1:] + ["32", "2048"][len(sys.argv) - 1 :])[:2])
+    n_read, size = (int(text) for text in (*sys.argv[1:], *("32", "2048")[len(sys.argv) - 1 :]))
     bench_library(n_read, size)
     bench_command(n_read, size)
 

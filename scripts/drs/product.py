@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import textwrap
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -26,6 +27,8 @@ from drs.schema import PRODUCTS, find_problems, keyword_descriptions, product_mo
 VERSION = "0.1.0"
 REFUSED = "REFUSED: "
 CARD_LENGTH = 80
+HISTORY_LENGTH = 72
+INDENT = "  "
 TABLES = ("DQ_DEF", "PARAMETERS", "PROVENANCE")
 STEP_KEYWORDS = {
     "dq_init": "S_DQINIT",
@@ -79,8 +82,8 @@ class Product:
     @property
     def refusal(self):
         """Why this product was refused (see `mark_refusal`); None for a good one."""
-        lines = "".join(self.history)
-        return lines.rpartition(REFUSED)[2] if self.keywords.get("DATAQUAL") == "BAD" and REFUSED in lines else None
+        reasons = [line.removeprefix(REFUSED) for line in self.history if line.startswith(REFUSED)]
+        return reasons[-1] if self.keywords.get("DATAQUAL") == "BAD" and reasons else None
 
     @property
     def image(self):
@@ -146,17 +149,39 @@ def _load(path):
                 if "BUNIT" in hdu.header:
                     units[name] = hdu.header["BUNIT"].strip()
                 wcs = wcs or _wcs_keywords(hdu.header)
-        history = tuple(str(line) for line in header.get("HISTORY", ()))
+        history = _unfold(header.get("HISTORY", ()))
         structure = ("SIMPLE", "BITPIX", "NAXIS", "EXTEND", "CHECKSUM", "DATASUM", "HISTORY", "COMMENT", "")
         keywords = {card.keyword: card.value for card in header.cards if card.keyword not in structure}
     return Product(keywords, arrays, units, wcs, parameters, history)
 
 
+def _unfold(cards):
+    """Return HISTORY lines whole: an indented card goes on with the line before."""
+    lines = []
+    for card in map(str, cards):
+        if lines and card.startswith(INDENT):
+            lines[-1] += f" {card.strip()}"
+        else:
+            lines.append(card)
+    return tuple(lines)
+
+
 def _wcs_keywords(header):
     """Return the WCS keywords of an image header."""
     prefixes = ("CTYPE", "CUNIT", "CRVAL", "CRPIX", "CDELT", "PC", "CD", "A_", "B_", "AP_", "BP_")
-    names = ("WCSAXES", "RADESYS", "EQUINOX", "LONPOLE", "LATPOLE", "SPECSYS")
-    return {k: header[k] for k in header if k in names or (k.startswith(prefixes) and k[-1].isdigit())}
+    names = (
+        "A_ORDER",
+        "B_ORDER",
+        "AP_ORDER",
+        "BP_ORDER",
+        "WCSAXES",
+        "RADESYS",
+        "EQUINOX",
+        "LONPOLE",
+        "LATPOLE",
+        "SPECSYS",
+    )
+    return {k: header[k] for k in header if k in names or (k.startswith(prefixes) and k[-1:].isdigit())}
 
 
 def with_wcs(product, wcs):
@@ -254,7 +279,8 @@ def _primary(product):
         room = CARD_LENGTH - len(str(fits.Card(keyword, value)).rstrip()) - len(" / ")
         header[keyword] = (value, comments.get(keyword, "")[: max(room, 0)])
     for line in product.history:
-        header.add_history(line)
+        for card in textwrap.wrap(line, HISTORY_LENGTH, subsequent_indent=INDENT):
+            header.add_history(card)
     return fits.PrimaryHDU(header=header)
 
 

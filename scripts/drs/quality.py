@@ -7,9 +7,6 @@ import numpy as np
 from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS
 from astropy.wcs.utils import proj_plane_pixel_scales
-from photutils.psf import fit_fwhm
-from photutils.segmentation import SourceCatalog, detect_sources
-from photutils.utils.exceptions import NoDetectionsWarning
 
 from drs.dq import Flag
 
@@ -111,6 +108,9 @@ def find_sources(values, error, unusable, *, source_threshold_sigma):
     -------
     segments : photutils.segmentation.SegmentationImage or None
     """
+    from photutils.segmentation import detect_sources  # 0.8 s to import; only Levels 2 and 3 have sources
+    from photutils.utils.exceptions import NoDetectionsWarning
+
     masked, segments = unusable, None
     for _ in range(N_ITERATION):
         sky = measure_background(values, error, masked)
@@ -145,6 +145,9 @@ def measure_sources(values, unusable, segments, sky):
     -------
     Sources
     """
+    from photutils.psf import fit_fwhm  # slow to import, as above
+    from photutils.segmentation import SourceCatalog
+
     if segments is None:
         return Sources(0, np.nan)
     excess = np.where(unusable, 0.0, values - sky)

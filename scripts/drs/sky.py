@@ -1,12 +1,10 @@
 """Sky background of an image: its level with the sources masked, and the subtraction of a sky frame."""
 
-import warnings
 from typing import NamedTuple
 
 import numpy as np
 from astropy.stats import sigma_clipped_stats
-from photutils.segmentation import detect_sources
-from photutils.utils.exceptions import NoDetectionsWarning
+from scipy import ndimage
 
 from drs.errors import ReductionError
 from drs.image import check_shapes
@@ -50,16 +48,19 @@ def measure_sky(rate, unusable, *, source_threshold_sigma):
         if masked.all():
             raise ReductionError("no pixel is free of sources and flags: the sky level cannot be measured")
         _, level, scatter = sigma_clipped_stats(rate[~masked], sigma=CLIP_SIGMA)
-        threshold = level + source_threshold_sigma * scatter
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", NoDetectionsWarning)
-            segments = detect_sources(np.where(unusable, level, rate), threshold, MINIMUM_SOURCE_PIXELS)
-        if segments is None:
-            break
-        is_source = segments.make_source_mask(size=SOURCE_MARGIN_PIX)
+        is_source = _mask_sources(np.where(unusable, level, rate) > level + source_threshold_sigma * scatter)
     n_sky = np.count_nonzero(~(unusable | is_source))
     level_error = float(np.sqrt(np.pi / 2) * scatter / np.sqrt(max(n_sky, 1)))
     return SkyLevel(float(level), level_error, float(scatter), is_source)
+
+
+def _mask_sources(bright):
+    """Return where sources are: connected groups of bright pixels that are large enough, and a margin about them."""
+    groups, _ = ndimage.label(bright, structure=np.ones((3, 3)))
+    large = np.bincount(groups.ravel()) >= MINIMUM_SOURCE_PIXELS
+    large[0] = False
+    margin = np.ones((SOURCE_MARGIN_PIX, SOURCE_MARGIN_PIX))
+    return ndimage.binary_dilation(large[groups], structure=margin)
 
 
 def subtract_level(image, sky):

@@ -150,7 +150,7 @@ def test_a_long_refusal_is_read_back_whole(image, tmp_path):
     reason = "no reference " * 30
     with product.mark_refusal(tmp_path / "a.fits", image, mark=True):
         raise ReductionError(reason)
-    assert product.read(tmp_path / "a.fits").refusal.replace(" ", "") == reason.replace(" ", "")
+    assert product.read(tmp_path / "a.fits").refusal == reason.strip()
 
 
 def test_json_that_did_not_change_is_left_untouched(tmp_path):

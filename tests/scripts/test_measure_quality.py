@@ -10,7 +10,7 @@ from drs import product
 from drs.dq import Flag
 from drs.errors import ReductionError
 from drs.wcs import build_wcs
-from measure_quality import join_history, main
+from measure_quality import main
 
 SHAPE = (60, 84)
 KEYWORDS = {
@@ -101,7 +101,3 @@ def test_a_file_that_is_no_product_is_refused(tmp_path):
     result, _ = run(tmp_path)
     assert result.exit_code == 1
     assert "cannot be read as a product" in result.output
-
-
-def test_history_is_joined_where_cards_were_full():
-    assert join_history(("a" * 72, "b", "c" * 71, "d", "e")) == ["a" * 72 + "b", "c" * 71 + " d", "e"]
