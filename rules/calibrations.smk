@@ -15,6 +15,7 @@ rule make_dark:
     """Combine the night's darks of one detector."""
     input:
         rates=lambda wildcards: PLAN.rates(wildcards.name),
+        after=lambda wildcards: PLAN.after_crds(f"calibrations/{wildcards.name}.fits"),
         script=source("make_dark"),
         library=source("drs/dark", "drs/keywords", "drs/members", "drs/stack"),
     output:

@@ -12,6 +12,7 @@ rule combine_images:
     """Combine the dithered images of one target."""
     input:
         images=lambda wildcards: PLAN.images(wildcards.group),
+        after=lambda wildcards: PLAN.after_crds(f"level3/{wildcards.group}_LVL3.fits"),
         script=source("combine_images"),
         library=source("drs/keywords", "drs/members", "drs/mosaic", "drs/stack"),
     output:

@@ -55,6 +55,7 @@ rule measure_quality:
     """Measure the quality numbers of one product."""
     input:
         product="{level}/{product}.fits",
+        after=lambda wildcards: PLAN.after_crds(f"{wildcards.level}/{wildcards.product}.fits"),
         script=source("measure_quality"),
         library=source("drs/quality"),
     output:
@@ -84,6 +85,7 @@ rule write_preview:
     """Write a picture of one product."""
     input:
         product="{level}/{product}.fits",
+        after=lambda wildcards: PLAN.after_crds(f"{wildcards.level}/{wildcards.product}.fits"),
         script=source("write_preview"),
         library=source("drs/preview"),
     output:
@@ -116,8 +118,9 @@ rule write_report:
         plan="plan/plan.json",
         context="plan/context.json",
         indexes=lambda wildcards: PLAN.indexes(),
-        qualities=lambda wildcards: PLAN.reported()[0],
-        previews=lambda wildcards: PLAN.reported()[1],
+        qualities=PLAN.products("quality"),
+        previews=PLAN.products("quicklook"),
+        template=f"{workflow.basedir}/scripts/drs/templates/report.html",
         script=source("write_report"),
         library=source("drs/plan", "drs/preview", "drs/report"),
     output:
@@ -155,7 +158,7 @@ rule check_night:
     input:
         night="plan/night.json",
         indexes=lambda wildcards: PLAN.indexes(),
-        qualities=lambda wildcards: PLAN.reported()[0],
+        qualities=PLAN.products("quality"),
         report="report.html",
         script=source("check_night"),
     output:

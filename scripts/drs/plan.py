@@ -33,8 +33,7 @@ class Plan:
     night : dict
         Content of plan/night.json.
     read_index : callable
-        stage -> content of references/<stage>.json. Called for every combination before its members are named: the
-        workflow makes it wait for CRDS there, and so runs again only what CRDS's answer changes.
+        stage -> content of references/<stage>.json, once CRDS was asked.
     """
 
     def __init__(self, night, read_index):
@@ -45,28 +44,33 @@ class Plan:
         self._read_index = read_index
 
     def products(self, *levels):
-        """Return the products of levels: level1, calibrations, level2, level3, or quicklook (their pictures)."""
-        by_level = self._by_level(self.exposures.values())
-        pictured = [by_level[level] for level in PICTURED]
-        by_level["quicklook"] = [picture(product) for products in pictured for product in products]
-        return [product for level in levels for product in by_level[level]]
-
-    def _by_level(self, rows):
-        """Return level -> products that these exposures and the night's combinations make."""
-        images = [row for row in rows if row["kind"] in ("science", "sky")]
-        return {
+        """Return the products of levels: level1, calibrations, level2, level3; their quality; their quicklook."""
+        rows = self.exposures.values()
+        by_level = {
             "level1": [level1(row) for row in rows],
             "calibrations": [f"calibrations/{name}.fits" for name in self.combinations],
-            "level2": [level2(row) for row in images],
+            "level2": [level2(row) for row in rows if row["kind"] in ("science", "sky")],
             "level3": [f"level3/{group}_LVL3.fits" for group in self.night["groups"]],
         }
+        by_level["quality"] = [quality(product) for products in by_level.values() for product in products]
+        by_level["quicklook"] = [picture(product) for level in PICTURED for product in by_level[level]]
+        return [product for level in levels for product in by_level[level]]
 
-    def reported(self):
-        """Return (quality files, pictures) of all products, after CRDS was asked."""
-        by_level = self._by_level(self.members(self.exposures))
-        pictured = [product for level in PICTURED for product in by_level[level]]
-        qualities = [quality(product) for products in by_level.values() for product in products]
-        return qualities, [picture(product) for product in pictured]
+    def after_crds(self, product):
+        """Return no file, after CRDS was asked for the exposures of a product.
+
+        Every rule that depends on what CRDS chose has such an input: Snakemake then decides about it when the
+        answers are there, and runs again only what they change.
+        """
+        self._read_index(self._stage_of_product()[product])
+        return []
+
+    def _stage_of_product(self):
+        """Return product -> stage of the exposures it is made from."""
+        stages = {make(row): self.stage_of[row["id"]] for row in self.exposures.values() for make in (level1, level2)}
+        combined = {f"calibrations/{name}.fits": entry for name, entry in self.combinations.items()}
+        combined |= {f"level3/{group}_LVL3.fits": entry for group, entry in self.night["groups"].items()}
+        return stages | {product: self.stage_of[entry["members"][0]] for product, entry in combined.items()}
 
     def indexes(self):
         """Return the indexes of all stages, after CRDS was asked."""
@@ -105,25 +109,18 @@ class Plan:
         """Return the calibrations that are delivered after a stage."""
         return [f"calibrations/{name}.fits" for name, entry in self.night["masters"].items() if entry["stage"] == stage]
 
-    def members(self, identities):
-        """Return the rows of exposures, after CRDS was asked for all of them."""
-        for stage in sorted({self.stage_of[identity] for identity in identities}):
-            self._read_index(stage)
-        return [self.exposures[identity] for identity in identities]
-
     def rates(self, name):
         """Return the Level 1 products that a calibration combines."""
-        rows = self.members(self.combinations[name]["members"])
-        return [level1(row) for row in rows]
+        return [level1(self.exposures[identity]) for identity in self.combinations[name]["members"]]
 
     def manifests(self, name):
-        """Return the manifests of the members of a calibration, in the order of `rates`."""
-        return [f"references/{row['id']}.json" for row in self.members(self.combinations[name]["members"])]
+        """Return the manifests of the members of a calibration, in the order of `rates`, after CRDS was asked."""
+        self.after_crds(f"calibrations/{name}.fits")
+        return [f"references/{identity}.json" for identity in self.combinations[name]["members"]]
 
     def images(self, group):
         """Return the Level 2 products that a Level 3 group combines."""
-        rows = self.members(self.night["groups"][group]["members"])
-        return [level2(row) for row in rows]
+        return [level2(self.exposures[identity]) for identity in self.night["groups"][group]["members"]]
 
     def sky(self, wildcards, method):
         """Return (method, frames) of an exposure's sky subtraction: frame, median or none.
