@@ -25,7 +25,7 @@ rule fit_ramp:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (600 + int(0.2 * input.size_mb)),
+        mem_mb=lambda wildcards, attempt: attempt * (300 + int(80 * PLAN.megapixels(wildcards))),
         runtime=15,
     params:
         **{key: value for key, value in config["fit_ramp"].items() if key != "skip_steps"},

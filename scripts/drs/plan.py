@@ -96,6 +96,11 @@ class Plan:
         keys = self.exposure(wildcards)["keys"]
         return {key: keys[key] for key in (*CONFIGURATION, *IDENTITY, "IMTYPE", "EXPDTST")}
 
+    def megapixels(self, wildcards):
+        """Return the size of an exposure's detector in million pixels; that of the largest where it is not stated."""
+        keys = self.exposure(wildcards)["keys"]
+        return (keys["DETXSIZE"] or 4096) * (keys["DETYSIZE"] or 4096) / 1e6
+
     def instrument(self, wildcards):
         """Return the name of an exposure's instrument file."""
         return self.exposure(wildcards)["keys"]["INSTRUME"].lower()

@@ -74,5 +74,6 @@ def test_sky_of_an_exposure(plan):
 def test_one_exposure(plan):
     assert plan.raw(science()) == "raw/s0.fits"
     assert plan.instrument(science()) == "iris"
+    assert plan.megapixels(science()) == 48 * 64 / 1e6
     identity = plan.identity(science())
     assert (identity["SEMID"], identity["EXPNUM"], identity["INSTERA"]) == ("2024B", 20, "0.0.1")

@@ -103,6 +103,46 @@ def test_several_jumps_of_either_sign_are_found():
     assert result.n_reads[0, 1] == 3 + 5 + 3
 
 
+def test_search_goes_on_while_three_good_differences_are_left():
+    times_s = make_times(1, 6)
+    signal = make_signal(0.0, times_s)
+    for hit, size in ((1, 40000), (3, 3000), (5, 300)):
+        signal[0, hit:, 2, 4] += size
+    result = fit(signal, times_s, jump_threshold_sigma=4.5)
+    np.testing.assert_allclose(result.rate, 0, atol=1e-3)
+    assert result.n_reads[2, 4] == 4
+
+
+@pytest.mark.parametrize("gap", [False, True])
+@pytest.mark.parametrize("hit", [1, 3, 5])
+@pytest.mark.parametrize("before", [None, 2])
+def test_threshold_is_in_sigma_of_the_test_value(hit, before, gap):
+    """A jump is found just above the threshold, not just below: its noise from the covariance of the reads.
+
+    An earlier jump (a second round of the search), or a last read that is missing, sends the pixel the scalar way.
+    """
+    n_read, noise_e, threshold = 6, 6.0, 4.5
+    good = np.ones(n_read - 1, bool)
+    if before is not None:
+        good[before - 1] = False
+    coefficients = np.where(good, -1 / (good.sum() - 1), 0)  # d_j less the mean of the other good differences
+    coefficients[hit - 1] = 1
+    on_reads = np.append(0, coefficients) - np.append(coefficients, 0)
+    sigma = np.sqrt(noise_e**2 * (on_reads @ on_reads) + 0.01)
+    times_s = make_times(1, n_read + gap)
+    for factor, found in ((0.98, False), (1.02, True)):
+        signal = make_signal(0.0, times_s)
+        signal[0, hit:, 1, 3] += factor * threshold * sigma
+        if before is not None:
+            signal[0, before:, 1, 3] += 30000
+        if gap:
+            signal[0, -1, 1, 3] = np.nan
+        result = fit(signal, times_s, noise_e=noise_e, jump_threshold_sigma=threshold)
+        assert (result.dq[1, 3] == Flag.JUMP_DET) == (found or before is not None)
+        rate = result.rate[1, 3]
+        assert abs(rate) < 1e-3 if found else abs(rate) > 1
+
+
 def test_a_jump_needs_three_differences():
     for n_read, found in ((3, 0), (4, Flag.JUMP_DET)):
         times_s = make_times(1, n_read)
@@ -275,7 +315,7 @@ def test_pulls_are_standard_normal(method, noise_e, n_read, n_group, cosmic, rat
 
 
 def test_combined_groups_of_unequal_length_are_not_biased():
-    """Own noisy rates as weights would give -0.2 sigma here: faint groups would count more."""
+    """Own noisy rates as weights would give -0.27 sigma here: faint groups would count more."""
     rng, shape, rate = np.random.default_rng(3), (3, 8, 200, 300), 2.0
     times_s = np.cumsum(np.full((3, 8), [[1.0], [2.0], [4.0]]), axis=1)
     reads = make_reads(rng, rate, shape, times_s=times_s, noise_e=1.0)

@@ -1,0 +1,31 @@
+"""Running the workflow and the simulator as an observer does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPO = Path(__file__).resolve().parents[1]
+SNAKEMAKE = Path(sys.executable).with_name("snakemake")
+
+
+def run_snakemake(night, *options, cores=2):
+    """Run the workflow on a night as an observer does; return the finished process (text in `stdout`)."""
+    command = [SNAKEMAKE, "-s", REPO / "Snakefile", "-d", night, "--cores", str(cores), *options]
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("CRDS_")}
+    return subprocess.run(
+        list(map(str, command)),
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        cwd=night,
+    )
+
+
+def simulate(night, *options):
+    """Simulate a tiny night."""
+    script = REPO / "scripts" / "simulate_night.py"
+    subprocess.run([sys.executable, script, night, "--preset=tiny", "--seed=7", *options], check=True)
+    return night

@@ -1,0 +1,258 @@
+"""A night from raw to Level 3 against its truth; what is run again when something changes."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+from photutils.aperture import CircularAnnulus, CircularAperture, aperture_photometry
+from photutils.psf import fit_2dgaussian
+from runs import run_snakemake
+
+from drs import product
+from drs.dq import Flag
+
+pytestmark = pytest.mark.workflow
+DETECTORS = [("IRIS", "IMG1"), ("IRIS", "IMG2"), ("Liger", "IMG")]
+
+
+def read_rows(night):
+    """Return the accepted rows of the night table."""
+    rows = json.loads((night / "plan/night.json").read_text())["rows"]
+    return [row for row in rows if row["status"] == "accepted"]
+
+
+def science_rows(night, instrument, detector):
+    """Return the science exposures of a detector."""
+    wanted = (instrument, detector, "science")
+    return [
+        row for row in read_rows(night) if (row["keys"]["INSTRUME"], row["keys"]["DETECTOR"], row["kind"]) == wanted
+    ]
+
+
+def read_truth(night, row):
+    """Return (scene, sky level) of an exposure, e-/s."""
+    with fits.open(night / "truth" / f"{row['file'].split('.fits')[0]}_truth.fits") as hdus:
+        return hdus["SCENE"].data, hdus[0].header["SKYLEVEL"]
+
+
+def count_jobs(text):
+    """Return rule -> number of jobs of the last table of jobs in a run's output."""
+    table = text.rpartition("Job stats:")[2].partition("total")[0]
+    return {line.split()[0]: int(line.split()[1]) for line in table.splitlines() if line and line.split()[-1].isdigit()}
+
+
+def run_rules(text):
+    """Return the rules that ran, `all` apart, as a dict rule -> number."""
+    words = [
+        line.split()[1].rstrip(":")
+        for line in text.splitlines()
+        if line.startswith(("rule ", "localrule ", "localcheckpoint ", "checkpoint "))
+    ]
+    return {word: words.count(word) for word in words if word != "all"}
+
+
+@pytest.mark.parametrize(("instrument", "detector"), DETECTORS)
+def test_level1_agrees_with_truth_within_its_errors(night, instrument, detector):
+    with fits.open(night / "truth" / f"{instrument.lower()}_{detector.lower()}_detector.fits") as hdus:
+        flat, dark, bad = (hdus[name].data for name in ("FLAT", "DARK", "BAD"))
+    pulls = []
+    for row in science_rows(night, instrument, detector):
+        rate = product.read(
+            night / f"level1/{row['obs']}_LVL1_{row['exp']}.fits", models="ImagerModel", unit="electron/s"
+        )
+        scene, _ = read_truth(night, row)
+        good = (rate.arrays["DQ"] == 0) & (bad == 0)
+        pulls.append(((rate.arrays["SCI"] - scene * flat - dark) / rate.arrays["ERR"])[good])
+    pulls = np.concatenate(pulls)
+    assert pulls.size > 15000
+    assert abs(pulls.mean()) < 4 / np.sqrt(pulls.size)
+    assert pulls.std() == pytest.approx(1.0, abs=0.03)
+
+
+@pytest.mark.parametrize(("instrument", "detector"), DETECTORS)
+def test_level2_blank_sky_agrees_with_truth_within_its_errors(night, instrument, detector):
+    pulls = []
+    for row in science_rows(night, instrument, detector):
+        image = product.read(night / f"level2/{row['obs']}_LVL2_{row['exp']}.fits", models="ImagerModel")
+        scene, sky = read_truth(night, row)
+        blank = (image.arrays["DQ"] == 0) & (scene < 1.02 * sky)
+        pulls.append((image.arrays["SCI"] - (scene - sky))[blank] / image.arrays["ERR"][blank])
+    pulls = np.concatenate(pulls)
+    assert abs(pulls.mean()) < 0.05
+    assert pulls.std() == pytest.approx(1.0, abs=0.03)
+
+
+def measure_stars(night, mosaic, instrument, detector):
+    """Yield (flux ratio, its error, offset in pixels) of the isolated stars of a mosaic."""
+    (path,) = (night / "truth").glob(f"{instrument.lower()}_{detector.lower()}_*_science_sources.ecsv")
+    sources = Table.read(path)
+    values, error = mosaic.arrays["SCI"], mosaic.arrays["ERR"]
+    x, y = WCS(mosaic.wcs).wcs_world2pix(sources["ra_deg"], sources["dec_deg"], 0)
+    for k in np.flatnonzero(sources["kind"] == "star"):
+        distance = np.hypot(x - x[k], y - y[k])
+        crowded = (distance > 0) & (distance < 16) & (sources["flux_e_per_s"] > 0.005 * sources["flux_e_per_s"][k])
+        inside = 14 < x[k] < values.shape[1] - 15 and 14 < y[k] < values.shape[0] - 15
+        if crowded.any() or not inside or sources["flux_e_per_s"][k] < 500:
+            continue
+        ring = CircularAnnulus((x[k], y[k]), 10, 14).to_mask().get_values(values)
+        aperture = CircularAperture((x[k], y[k]), 8)
+        table = aperture_photometry(np.nan_to_num(values - np.nanmedian(ring)), aperture, error=np.nan_to_num(error))
+        flux = sources["flux_e_per_s"][k]
+        fit = fit_2dgaussian(
+            np.nan_to_num(values - np.nanmedian(ring)), xypos=[(x[k], y[k])], fit_shape=7, fix_fwhm=False, fwhm=2.6
+        ).results
+        offset = np.hypot(fit["x_fit"][0] - x[k], fit["y_fit"][0] - y[k])
+        yield table["aperture_sum"][0] / flux, table["aperture_sum_err"][0] / flux, offset
+
+
+@pytest.mark.parametrize(("instrument", "detector"), DETECTORS)
+def test_level3_stars_have_their_flux_and_place_and_blank_sky_its_errors(night, instrument, detector):
+    (path,) = (night / "level3").glob(f"*_{instrument}_{detector}_*_LVL3.fits")
+    mosaic = product.read(path, models="ImagerModel", unit="electron/s")
+    stars = list(measure_stars(night, mosaic, instrument, detector))
+    assert stars
+    for ratio, error, offset in stars:
+        assert abs(ratio - 1) < 0.005 + 4 * error
+        assert offset < 0.05
+    model = np.zeros(mosaic.arrays["SCI"].shape)
+    weight = np.zeros(model.shape)
+    for row in science_rows(night, instrument, detector):
+        image = product.read(night / f"level2/{row['obs']}_LVL2_{row['exp']}.fits")
+        scene, sky = read_truth(night, row)
+        _add_nearest(model, weight, (scene - sky) / sky, image.wcs, mosaic.wcs)
+    blank = (mosaic.arrays["DQ"] == 0) & (weight > 0) & (model / np.maximum(weight, 1) < 0.01)
+    blank &= mosaic.arrays["CON"] >= 3
+    pulls = mosaic.arrays["SCI"][blank] / mosaic.arrays["ERR"][blank]
+    assert pulls.size > 1500
+    assert abs(pulls.mean()) < 0.1
+    assert pulls.std() == pytest.approx(1.0, abs=0.05)
+
+
+def _add_nearest(model, weight, values, wcs, grid):
+    """Add an image to a sum on another grid, each pixel to its nearest one."""
+    y, x = np.indices(values.shape)
+    out = WCS(grid).wcs_world2pix(*WCS(wcs).wcs_pix2world(x.ravel(), y.ravel(), 0), 0)
+    index = tuple(
+        np.clip(np.rint(axis).astype(int), 0, size - 1) for axis, size in zip(out[::-1], model.shape, strict=True)
+    )
+    np.add.at(model, index, values.ravel())
+    np.add.at(weight, index, 1)
+
+
+def test_cosmic_rays_do_not_reach_the_mosaic(night):
+    for path in (night / "level3").glob("*.fits"):
+        mosaic = product.read(path)
+        blank = (mosaic.arrays["CON"] >= 4) & (mosaic.arrays["DQ"] & Flag.DO_NOT_USE == 0)
+        negative = mosaic.arrays["SCI"][blank] / mosaic.arrays["ERR"][blank]
+        assert negative.min() > -6
+
+
+def test_every_planned_product_is_there_and_valid(night):
+    products = [path for level in ("level1", "level2", "level3", "calibrations") for path in (night / level).glob("*")]
+    assert len(products) == 75
+    for path in products:
+        made = product.read(path)
+        assert made.refusal is None
+        assert path.name.endswith(".fits")
+    rows = read_rows(night)
+    assert {f"{row['obs']}_LVL1_{row['exp']}.fits" for row in rows} == {
+        path.name for path in (night / "level1").iterdir()
+    }
+    assert "2024B-P123-008_IRIS_IMG1_SCI_LVL1_0001-00.fits" in {path.name for path in (night / "level1").iterdir()}
+
+
+def test_the_night_uses_its_own_calibrations_and_crds_says_so(night):
+    manifest = json.loads((night / "references/2024B-P123-008_IRIS_IMG1_SCI_0001-00.json").read_text())
+    sources = {kind: entry["source"] for kind, entry in manifest["references"].items()}
+    assert (sources["dark"], sources["flat"], sources["gain"]) == ("night", "night", "context")
+    assert manifest["context"]["name"] == "ligeriri_9002.pmap"
+    liger = json.loads((night / "references/2024B-P045-021_Liger_IMG_SCI_0001-00.json").read_text())
+    assert (liger["references"]["dark"]["source"], liger["references"]["flat"]["source"]) == ("night", "context")
+    image = product.read(night / "level2/2024B-P123-008_IRIS_IMG1_SCI_LVL2_0001-00.fits")
+    assert image.keywords["R_FLAT"] == manifest["references"]["flat"]["file"]
+    assert (
+        "iris_img1_sky"
+        in fits.getdata(night / "level2/2024B-P123-008_IRIS_IMG1_SCI_LVL2_0001-00.fits", "PROVENANCE")["FILE"][-1]
+    )
+
+
+def test_the_plan_foretold_what_crds_chose(night):
+    plan = json.loads((night / "plan/plan.json").read_text())["exposures"]
+    assert len(plan) == 45
+    for identity, entry in plan.items():
+        chosen = json.loads((night / f"references/{identity}.json").read_text())["references"]
+        foretold = {kind: reference["file"] for kind, reference in entry["references"].items()}
+        assert foretold == {kind: reference["file"] for kind, reference in chosen.items()}, identity
+
+
+def test_the_report_names_what_was_not_reduced(night):
+    report = (night / "report.html").read_text()
+    assert "truncated: its headers state" in report
+    assert "DETECTOR is missing" in report
+    assert "engineering exposure" in report
+    assert str(night) not in report
+
+
+def test_nothing_is_done_twice(night):
+    run = run_snakemake(night, "--dry-run")
+    assert "Nothing to be done" in run.stdout
+
+
+def test_raw_files_and_the_shared_cache_are_untouched(night, raw_night):
+    for folder in ("raw", "crds_cache"):
+        for path in (raw_night / folder).rglob("*"):
+            if path.is_file():
+                assert (night / path.relative_to(raw_night)).read_bytes() == path.read_bytes(), path
+
+
+def test_an_added_exposure_makes_only_its_own_products(night, tmp_path):
+    folder = tmp_path / "night"
+    shutil.copytree(night, folder)
+    with fits.open(folder / "raw/TI.20240925.21968.00.fits") as hdus:
+        hdus[0].header["EXPNUM"] = 30
+        hdus[0].header["EXPDTST"] = "2024-09-25T06:08:00.000"
+        hdus.writeto(folder / "raw/new.fits")
+    run = run_snakemake(folder)
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert (folder / "level2/2024B-P123-008_IRIS_IMG1_SCI_LVL2_0030-00.fits").exists()
+    ran = run_rules(run.stdout)
+    expected = {"fit_ramp": 1, "calibrate_image": 1, "combine_images": 1, "measure_quality": 3, "write_preview": 2}
+    expected |= {"resolve_references": 1, "write_plan": 1, "write_report": 1, "check_night": 1}
+    assert ran == expected
+
+
+def test_a_setting_runs_again_what_depends_on_it(night, tmp_path):
+    folder = tmp_path / "night"
+    shutil.copytree(night, folder)
+    with (folder / "config.yaml").open("a") as stream:
+        stream.write("combine_images:\n  clip_sigma: 6.5\n")
+    jobs = count_jobs(run_snakemake(folder, "--dry-run").stdout)
+    assert jobs.pop("all") == 1
+    assert jobs == {"combine_images": 3, "measure_quality": 3, "write_preview": 3, "write_report": 1, "check_night": 1}
+
+
+def test_a_setting_that_does_not_exist_is_refused_by_name(small_night):
+    with (small_night / "config.yaml").open("a") as stream:
+        stream.write("combine_images:\n  clip_sigmas: 6.5\n")
+    run = run_snakemake(small_night, "--dry-run")
+    assert run.returncode != 0
+    assert "clip_sigmas" in run.stdout
+
+
+def test_products_do_not_depend_on_the_number_of_cores(night, small_night):
+    name = "level2/2024B-P123-008_IRIS_IMG1_SCI_LVL2_0001-00.fits"
+    with (small_night / "config.yaml").open("a") as stream:
+        stream.write("calibrate_image:\n  sky: median\n")
+    products = {}
+    for cores in (1, 2):
+        run = run_snakemake(small_night, name, "--forceall", cores=cores)
+        assert run.returncode == 0, run.stdout[-3000:]
+        products[cores] = [path.read_bytes() for path in sorted(small_night.rglob("level?/*.fits"))]
+    assert products[1] == products[2]
+    assert (small_night / "level1/2024B-P123-008_IRIS_IMG1_SCI_LVL1_0001-00.fits").read_bytes() == (
+        night / "level1/2024B-P123-008_IRIS_IMG1_SCI_LVL1_0001-00.fits"
+    ).read_bytes()
