@@ -20,7 +20,7 @@ demo: $(DEMO)/raw
 	@echo "products: $(DEMO)/level3   report: $(DEMO)/report.html"
 
 test: lint
-	$(BIN)/python -m pytest -n $(WORKERS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: .venv/complete
 	$(BIN)/ruff check

@@ -24,7 +24,7 @@ def plan(asked):
     scans |= {f"s{k}.fits": scan("SCI", 20 + k, start=f"2024-09-25T06:0{k}:00") for k in range(2)}
     scans["cut.fits"] = {"error": "truncated"}
     rows = build_rows(scans, INSTRUMENTS, RULES, {})
-    return Plan({"rows": rows, **associate(rows, RULES)}, asked.append)
+    return Plan({"rows": rows, **associate(rows, RULES)}, asked.append)  # an index is not looked into
 
 
 def science(exp="0020-00"):
@@ -52,15 +52,30 @@ def test_stages_build_on_each_other(plan):
     assert plan.masters_of("optics") == []
 
 
-def test_members_are_named_after_crds_was_asked(plan, asked):
+def test_members_of_combinations(plan, asked):
     rates = plan.rates("iris_img1_dark_20240925t010000_0.0.1")
     assert rates[0] == "level1/2024B-P123-008_IRIS_IMG1_DARK_LVL1_0000-00.fits"
-    assert (len(rates), asked) == (5, ["detector"])
+    assert (len(rates), asked) == (5, [])
     assert plan.images("2024B-P123_IRIS_IMG1_M-15_Y_20240924") == [
         "level2/2024B-P123-008_IRIS_IMG1_SCI_LVL2_0020-00.fits",
         "level2/2024B-P123-008_IRIS_IMG1_SCI_LVL2_0021-00.fits",
     ]
-    assert asked == ["detector", "science"]
+    assert (
+        plan.manifests("iris_img1_sky_20240925t061000_0.0.1")[0]
+        == "references/2024B-P123-008_IRIS_IMG1_SKY_0050-00.json"
+    )
+    assert asked == ["science"]
+
+
+def test_every_product_waits_for_the_stage_of_its_exposures(plan, asked):
+    assert plan.after_crds("calibrations/iris_img1_dark_20240925t010000_0.0.1.fits") == []
+    assert plan.after_crds("level1/2024B-P123-008_IRIS_IMG1_DARK_LVL1_0000-00.fits") == []
+    assert plan.after_crds("level3/2024B-P123_IRIS_IMG1_M-15_Y_20240924_LVL3.fits") == []
+    assert asked == ["detector", "detector", "science"]
+    for level in ("level1", "calibrations", "level2", "level3"):
+        for product in plan.products(level):
+            plan.after_crds(product)
+    assert plan.indexes() == ["references/detector.json", "references/optics.json", "references/science.json"]
 
 
 def test_sky_of_an_exposure(plan):
