@@ -12,7 +12,7 @@ WORKERS ?= 2
 	PYTHON="$(PYTHON)" .ci/make_venv .venv requirements.lock
 	@touch $@
 
-$(DEMO)/raw: .venv/complete
+$(DEMO)/raw: | .venv/complete
 	$(BIN)/python scripts/simulate_night.py "$(DEMO)" --preset demo --seed 1
 
 demo: $(DEMO)/raw

@@ -1,6 +1,5 @@
 """The plan before anything is reduced: the references that CRDS will choose, calibrations of the night included."""
 
-import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -101,34 +100,3 @@ def tabulate(night, manifests):
         "not_reduced": [{key: row[key] for key in ("file", "status", "reason")} for row in set_apart],
         "notes": [{"file": row["file"], "notes": row["notes"]} for row in night["rows"] if row["notes"]],
     }
-
-
-def format_plan(plan):
-    """Return the plan as text for a terminal."""
-    lines = [f"{len(plan['exposures'])} exposures are reduced, {len(plan['not_reduced'])} files are not", ""]
-    for title, chosen in (("exposures", plan["exposures"]),):
-        lines.append(
-            f"{title.upper()} (references and where CRDS takes them from: c context, n this night, o override)"
-        )
-        for identity, entry in chosen.items():
-            lines.append(f"  {identity}  {entry['kind']}  {entry['object'] or '-'}  {entry['filter']}  {entry['file']}")
-            if entry["status"] != "resolved":
-                lines.append(f"      NOT REDUCED: {entry['reason']}")
-            files = [
-                f"{reftype}={reference['file']} ({reference['source'][0]})"
-                for reftype, reference in entry["references"].items()
-                if reference["status"] == "found"
-            ]
-            lines += [f"      {text}" for text in files]
-            if entry["sky"]:
-                lines.append(f"      sky={entry['sky']['choice'] or 'median of the image'}: {entry['sky']['reason']}")
-            lines += [f"      -> {product}" for product in [*entry["products"], *entry["used_by"]]]
-    for title in ("masters", "skies", "groups"):
-        lines += ["", {"masters": "CALIBRATIONS", "skies": "SKY FRAMES", "groups": "LEVEL 3"}[title]]
-        lines += [f"  {name}: {len(entry['members'])} exposures" for name, entry in plan[title].items()] or ["  none"]
-    lines += ["", "TOO FEW EXPOSURES FOR"]
-    lines += [f"  {entry['name']}: {entry['reason']}" for entry in plan["too_few"]] or ["  nothing"]
-    lines += ["", "NOT REDUCED"]
-    lines += [f"  {row['file']}: {row['status']}: {row['reason']}" for row in plan["not_reduced"]] or ["  nothing"]
-    lines += [f"  note on {entry['file']}: {'; '.join(entry['notes'])}" for entry in plan["notes"]]
-    return os.linesep.join(lines) + os.linesep
