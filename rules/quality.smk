@@ -122,7 +122,7 @@ rule write_report:
         previews=PLAN.products("quicklook"),
         template=f"{workflow.basedir}/scripts/drs/templates/report.html",
         script=source("write_report"),
-        library=source("drs/plan", "drs/preview", "drs/report"),
+        library=source("drs/keywords", "drs/plan", "drs/preview", "drs/report"),
     output:
         report="report.html",
     log:

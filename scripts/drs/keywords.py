@@ -1,9 +1,10 @@
-"""Headers of products that are made from several exposures."""
+"""Keywords that identify an exposure, and the headers of products that are made from several exposures."""
 
 from drs.errors import ReductionError
 
-STRUCTURE = ("RA", "DEC", "DITHNO", "AIRMASS", "EXPNUM", "FILENAME")
-CALIBRATED = ("INSTRUME", "DETECTOR", "INSTERA", "READMODE", "SUBARRAY", "FILTER", "PUPIL", "TELESCOP", "INSTMODE")
+CONFIGURATION = ("INSTRUME", "DETECTOR", "INSTERA", "READMODE", "SUBARRAY", "SUBARRID", "FILTER", "PUPIL")
+IDENTITY = ("SEMID", "PROGNUM", "OBSNUM", "EXPNUM")
+OF_ONE_EXPOSURE = ("RA", "DEC", "DITHNO", "AIRMASS", "EXPNUM", "FILENAME")
 
 
 def combine_keywords(headers):
@@ -16,7 +17,7 @@ def combine_keywords(headers):
     """
     first = headers[0]
     same = {key: first[key] for key in first if all(header.get(key) == first[key] for header in headers)}
-    dropped = (*STRUCTURE, "EXPMJDST", "EXPMJDMD", "EXPMJDEN", "EXPDTMID") if len(headers) > 1 else ()
+    dropped = (*OF_ONE_EXPOSURE, "EXPMJDST", "EXPMJDMD", "EXPMJDEN", "EXPDTMID") if len(headers) > 1 else ()
     combined = {key: value for key, value in same.items() if key not in dropped}
     combined["EXPDTST"] = min(header["EXPDTST"] for header in headers)
     ends = [header["EXPDTEND"] for header in headers if "EXPDTEND" in header]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 
 from drs.errors import ReductionError
 from drs.headers import SUFFIXES, scan_headers
+from drs.keywords import CONFIGURATION, IDENTITY
 from drs.schema import PRODUCTS, load_schema
 
 MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC)
@@ -25,8 +26,6 @@ DEFAULTS = {
     "PUPIL": "CLEAR",
     "OBJECT": "",
 }
-CONFIGURATION = ("INSTRUME", "DETECTOR", "INSTERA", "READMODE", "SUBARRAY", "SUBARRID", "FILTER", "PUPIL")
-IDENTITY = ("SEMID", "PROGNUM", "OBSNUM", "EXPNUM")
 
 
 def scan_raw(folder, cache):

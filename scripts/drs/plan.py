@@ -1,7 +1,7 @@
 """What the workflow asks of a night's plan (plan/night.json): names and members of every product."""
 
-CONFIGURATION = ("INSTRUME", "DETECTOR", "INSTERA", "READMODE", "SUBARRAY", "SUBARRID", "FILTER", "PUPIL")
-IDENTITY = ("SEMID", "PROGNUM", "OBSNUM", "EXPNUM")
+from drs.keywords import CONFIGURATION, IDENTITY
+
 PICTURED = ("calibrations", "level2", "level3")
 
 
