@@ -1,0 +1,162 @@
+"""How well a reduced simulated night agrees with its truth: `python tests/truth.py NIGHT` prints the table.
+
+A pull is (product - truth) / ERR: mean 0 and width 1 where the errors hold.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
+from photutils.aperture import CircularAnnulus, CircularAperture, aperture_photometry
+from photutils.psf import fit_2dgaussian
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+
+from drs import product
+
+DETECTORS = [("IRIS", "IMG1"), ("IRIS", "IMG2"), ("Liger", "IMG")]
+APERTURE_PIX, RING_PIX = 8, (10, 14)
+FAINTEST_E_PER_S = 500  # stars below are not measured to 0.5 %
+
+
+class Star(NamedTuple):
+    """A star of a mosaic: measured over true flux, the error of that, and its distance from the true place."""
+
+    ratio: float
+    error: float
+    offset_pix: float
+
+
+def read_rows(night):
+    """Return the accepted rows of the night table."""
+    rows = json.loads((night / "plan/night.json").read_text())["rows"]
+    return [row for row in rows if row["status"] == "accepted"]
+
+
+def science_rows(night, instrument, detector):
+    """Return the science exposures of a detector."""
+    wanted = (instrument, detector, "science")
+    rows = read_rows(night)
+    return [row for row in rows if (row["keys"]["INSTRUME"], row["keys"]["DETECTOR"], row["kind"]) == wanted]
+
+
+def read_product(night, level, row):
+    """Return a product of one exposure."""
+    return product.read(night / f"level{level}/{row['obs']}_LVL{level}_{row['exp']}.fits", unit="electron/s")
+
+
+def read_truth(night, row):
+    """Return (scene, sky level) of an exposure, e-/s."""
+    with fits.open(night / "truth" / f"{row['file'].split('.fits')[0]}_truth.fits") as hdus:
+        return hdus["SCENE"].data, hdus[0].header["SKYLEVEL"]
+
+
+def measure_level1(night, instrument, detector):
+    """Return the pulls of all unflagged pixels of a detector's rates."""
+    with fits.open(night / "truth" / f"{instrument.lower()}_{detector.lower()}_detector.fits") as hdus:
+        flat, dark, bad = (hdus[name].data for name in ("FLAT", "DARK", "BAD"))
+    pulls = []
+    for row in science_rows(night, instrument, detector):
+        arrays, (scene, _) = read_product(night, 1, row).arrays, read_truth(night, row)
+        good = (arrays["DQ"] == 0) & (bad == 0)
+        pulls.append(((arrays["SCI"] - scene * flat - dark) / arrays["ERR"])[good])
+    return np.concatenate(pulls)
+
+
+def measure_level2(night, instrument, detector):
+    """Return the pulls of the blank pixels of a detector's images."""
+    pulls = []
+    for row in science_rows(night, instrument, detector):
+        arrays, (scene, sky) = read_product(night, 2, row).arrays, read_truth(night, row)
+        blank = (arrays["DQ"] == 0) & (scene < 1.02 * sky)
+        pulls.append((arrays["SCI"] - (scene - sky))[blank] / arrays["ERR"][blank])
+    return np.concatenate(pulls)
+
+
+def read_mosaic(night, instrument, detector):
+    """Return the Level 3 mosaic of a detector."""
+    (path,) = (night / "level3").glob(f"*_{instrument}_{detector}_*_LVL3.fits")
+    return product.read(path, models="ImagerModel", unit="electron/s")
+
+
+def measure_level3(night, instrument, detector):
+    """Return the pulls of the blank pixels of a detector's mosaic that three images cover."""
+    mosaic = read_mosaic(night, instrument, detector)
+    arrays = mosaic.arrays
+    light, weight = np.zeros(arrays["SCI"].shape), np.zeros(arrays["SCI"].shape)
+    for row in science_rows(night, instrument, detector):
+        scene, sky = read_truth(night, row)
+        _add_nearest(light, weight, scene - sky, read_product(night, 2, row).wcs, mosaic.wcs)
+    light /= np.maximum(weight, 1)
+    blank = (arrays["DQ"] & 1 == 0) & (arrays["CON"] >= 3) & (weight > 0) & (light < 0.01 * sky)
+    return (arrays["SCI"] - light)[blank] / arrays["ERR"][blank]
+
+
+def _add_nearest(total, weight, values, wcs, grid):
+    """Add an image to a sum on another grid, each pixel to its nearest one."""
+    y, x = np.indices(values.shape)
+    place = WCS(grid).wcs_world2pix(*WCS(wcs).wcs_pix2world(x.ravel(), y.ravel(), 0), 0)
+    index = [np.clip(np.rint(axis).astype(int), 0, n - 1) for axis, n in zip(place[::-1], total.shape, strict=True)]
+    np.add.at(total, tuple(index), values.ravel())
+    np.add.at(weight, tuple(index), 1)
+
+
+def measure_stars(night, instrument, detector):
+    """Return the isolated stars of a detector's mosaic, against the catalogue: flux in an aperture, fitted place."""
+    mosaic = read_mosaic(night, instrument, detector)
+    (path,) = (night / "truth").glob(f"{instrument.lower()}_{detector.lower()}_*_science_sources.ecsv")
+    sources = Table.read(path)
+    flux, values = np.array(sources["flux_e_per_s"]), mosaic.arrays["SCI"]
+    x, y = WCS(mosaic.wcs).wcs_world2pix(sources["ra_deg"], sources["dec_deg"], 0)
+    stars = []
+    for k in np.flatnonzero((sources["kind"] == "star") & (flux >= FAINTEST_E_PER_S)):
+        distance = np.hypot(x - x[k], y - y[k])
+        crowded = (distance > 0) & (distance < 2 * APERTURE_PIX) & (flux > 0.005 * flux[k])
+        inside = 14 < x[k] < values.shape[1] - 15 and 14 < y[k] < values.shape[0] - 15
+        if inside and not crowded.any():
+            stars.append(_measure_star(values, mosaic.arrays["ERR"], (x[k], y[k]), flux[k]))
+    return stars
+
+
+def _measure_star(values, error, place, flux):
+    """Return one star."""
+    ring = CircularAnnulus(place, *RING_PIX).to_mask().get_values(values)
+    excess = np.nan_to_num(values - np.nanmedian(ring))
+    table = aperture_photometry(excess, CircularAperture(place, APERTURE_PIX), error=np.nan_to_num(error))
+    fit = fit_2dgaussian(excess, xypos=[place], fit_shape=7, fix_fwhm=False, fwhm=2.6).results
+    offset = np.hypot(fit["x_fit"][0] - place[0], fit["y_fit"][0] - place[1])
+    return Star(table["aperture_sum"][0] / flux, table["aperture_sum_err"][0] / flux, float(offset))
+
+
+PULLS = {
+    "Level 1, all pixels": measure_level1,
+    "Level 2, blank sky": measure_level2,
+    "Level 3, blank sky": measure_level3,
+}
+
+
+def format_table(night):
+    """Return the figures of a night as text."""
+    lines = [f"{'detector':<10} {'pulls of':<24} {'n':>8} {'mean':>8} {'width':>7} {'largest':>8}"]
+    for detector in DETECTORS:
+        for name, measure in PULLS.items():
+            pulls = measure(night, *detector)
+            numbers = f"{pulls.size:>8} {pulls.mean():>+8.4f} {pulls.std():>7.4f} {np.abs(pulls).max():>8.2f}"
+            lines.append(f"{' '.join(detector):<10} {name:<24} {numbers}")
+    lines.append(f"{'detector':<10} {'stars':>6} {'flux ratio - 1':>16} {'largest offset [pix]':>22}")
+    for detector in DETECTORS:
+        stars = measure_stars(night, *detector)
+        bias = np.average([star.ratio for star in stars], weights=[star.error**-2 for star in stars]) - 1
+        farthest = max(star.offset_pix for star in stars)
+        lines.append(f"{' '.join(detector):<10} {len(stars):>6} {bias:>+16.4%} {farthest:>22.4f}")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(format_table(Path(sys.argv[1])) + "\n")
