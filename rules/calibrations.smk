@@ -25,7 +25,7 @@ rule make_dark:
     benchmark:
         "benchmarks/make_dark/{name}.tsv"
     wildcard_constraints:
-        name=r"[a-z]+_[a-z0-9]+_dark_[0-9t]+_[0-9.]+",
+        name=r"[a-z]+_[a-z0-9]+_dark_([a-z0-9]+_)?[0-9t]+_[0-9.]+",
     conda:
         "../envs/reduction.yaml"
     resources:
@@ -34,7 +34,7 @@ rule make_dark:
     params:
         **config["make_dark"],
         rates=lambda wildcards, input: [f"--rate={path}" for path in input.rates],
-        useafter=lambda wildcards: PLAN.combinations[wildcards.name]["night_start"],
+        useafter=lambda wildcards: PLAN.combinations[wildcards.name]["useafter"],
         minimum=lambda wildcards: PLAN.combinations[wildcards.name]["minimum"],
     shell:
         """
@@ -56,7 +56,9 @@ rule make_flat:
         rates=lambda wildcards: PLAN.rates(wildcards.name),
         manifests=lambda wildcards: PLAN.manifests(wildcards.name),
         script=source("make_flat"),
-        library=source("drs/calibration", "drs/dark", "drs/flat", "drs/keywords", "drs/members", "drs/stack"),
+        library=source(
+            "drs/calibration", "drs/dark", "drs/detector", "drs/flat", "drs/keywords", "drs/members", "drs/stack"
+        ),
     output:
         flat="calibrations/{name}.fits",
     log:
@@ -64,7 +66,7 @@ rule make_flat:
     benchmark:
         "benchmarks/make_flat/{name}.tsv"
     wildcard_constraints:
-        name=r"[a-z]+_[a-z0-9]+_flat_[0-9t]+_[0-9.]+",
+        name=r"[a-z]+_[a-z0-9]+_flat_([a-z0-9]+_)?[0-9t]+_[0-9.]+",
     conda:
         "../envs/reduction.yaml"
     resources:
@@ -74,7 +76,7 @@ rule make_flat:
         **config["make_flat"],
         rates=lambda wildcards, input: [f"--rate={path}" for path in input.rates],
         manifests=lambda wildcards, input: [f"--manifest={path}" for path in input.manifests],
-        useafter=lambda wildcards: PLAN.combinations[wildcards.name]["night_start"],
+        useafter=lambda wildcards: PLAN.combinations[wildcards.name]["useafter"],
         minimum=lambda wildcards: PLAN.combinations[wildcards.name]["minimum"],
         cache=CACHE,
         night_cache=NIGHT_CACHE,
@@ -102,7 +104,16 @@ rule make_sky:
         rates=lambda wildcards: PLAN.rates(wildcards.name),
         manifests=lambda wildcards: PLAN.manifests(wildcards.name),
         script=source("make_sky"),
-        library=source("drs/calibration", "drs/dark", "drs/flat", "drs/keywords", "drs/members", "drs/sky", "drs/stack"),
+        library=source(
+            "drs/calibration",
+            "drs/dark",
+            "drs/detector",
+            "drs/flat",
+            "drs/keywords",
+            "drs/members",
+            "drs/sky",
+            "drs/stack",
+        ),
     output:
         sky="calibrations/{name}.fits",
     log:
@@ -110,7 +121,7 @@ rule make_sky:
     benchmark:
         "benchmarks/make_sky/{name}.tsv"
     wildcard_constraints:
-        name=r"[a-z]+_[a-z0-9]+_sky_[0-9t]+_[0-9.]+",
+        name=r"[a-z]+_[a-z0-9]+_sky_([a-z0-9]+_)?[0-9t]+_[0-9.]+",
     conda:
         "../envs/reduction.yaml"
     resources:

@@ -15,6 +15,7 @@ from snakemake.utils import validate
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
+from drs.lock import hold_night
 from drs.plan import Plan
 
 validate(config, f"{workflow.basedir}/config/schema.yaml", set_default=False)
@@ -22,6 +23,7 @@ validate(config, f"{workflow.basedir}/config/schema.yaml", set_default=False)
 CONFIG = f"{workflow.basedir}/config"
 CACHE = config["crds"]["cache"] or os.environ.get("CRDS_PATH", "crds_cache")
 NIGHT_CACHE = "references/crds"
+HELD = hold_night(".") if workflow.is_main_process else None  # until this process ends
 
 
 def source(*names):
@@ -71,7 +73,7 @@ wildcard_constraints:
     stage="detector|optics|science",
     obs=r"[0-9]{4}[AB]-[A-Za-z0-9]+-[A-Za-z0-9]+_(IRIS|Liger)_[A-Z0-9]+_[A-Z0-9]+",
     exp=r"[0-9]{4,5}-[0-9]{2}",
-    name=r"(iris|liger)_[a-z0-9]+_[a-z]+_[0-9]{8}t[0-9]{6}_[0-9.]+",
+    name=r"(iris|liger)_[a-z0-9]+_[a-z]+_([a-z0-9]+_)?[0-9]{8}t[0-9]{6}_[0-9.]+",
     group=r"[A-Za-z0-9.+_-]+",
     level="level1|level2|level3|calibrations",
     product=r"[A-Za-z0-9.+_-]+",

@@ -3,6 +3,7 @@
 REQUIRED INPUTS:
   exposures = plan/stages/{stage}.json        keywords of the exposures of a stage
   context   = plan/context.json               the CRDS context of this run
+  files     = plan/cache.json                 digest of the files of the cache: a mended one is looked at again
   calibrations/{name}.fits                    masters made from the night
 OUTPUTS:
   references/{stage}.json                     index: exposure -> resolved or failed, and why
@@ -17,6 +18,7 @@ checkpoint resolve_references:
     input:
         exposures="plan/stages/{stage}.json",
         context=lambda wildcards: PLAN.context_before(wildcards.stage),
+        files="plan/cache.json",
         types=f"{CONFIG}/references.yaml",
         script=source("resolve_references"),
         library=source("drs/bestrefs"),

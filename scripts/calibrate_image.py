@@ -9,7 +9,7 @@ from drs.calibration import calibrate, read_calibrations
 from drs.errors import ReductionError
 from drs.references import header_keywords, read_manifest
 from drs.schema import load_yaml
-from drs.sky import measure_sky, subtract_frame, subtract_level
+from drs.sky import match_levels, measure_sky, subtract_frame, subtract_level
 from drs.wcs import build_wcs
 
 logger = logging.getLogger("calibrate_image")
@@ -36,41 +36,46 @@ def main(rate, manifest, cache, night_cache, instrument, sky_frame, mark_refusal
     with product.mark_refusal(output, exposure, mark=mark_refusal):
         if exposure.refusal:
             raise ReductionError(exposure.refusal)
-        (references,), files = read_calibrations([manifest], ["dark", "flat"], [night_cache, cache])
-        calibrated = exposure.with_image(calibrate(exposure.image, references)).with_step("dark").with_step("flat")
+        references, files = read_calibrations([exposure], [manifest], ["dark", "flat"], [night_cache, cache])
+        image = calibrate(exposure.image, references[0])
+        calibrated = exposure.with_step("dark").with_step("flat")
+        calibrated = subtract_sky(calibrated, image, sky_frame, **parameters)
         inputs = {"rate": rate, "reference": files} | ({"sky": sky_frame} if sky_frame else {})
-        calibrated = subtract_sky(calibrated, sky_frame, **parameters)
         product.write(output, assign_wcs(calibrated, load_yaml(instrument)), inputs=inputs)
 
 
-def subtract_sky(exposure, sky_frame, *, sky_method, source_threshold_sigma):
-    """Return the exposure less its sky, by the method that was asked for; a refused frame gives way to the median."""
+def subtract_sky(exposure, image, sky_frame, *, sky_method, source_threshold_sigma):
+    """Return the exposure with its calibrated image less the sky; a refused sky frame gives way to the median."""
     if sky_method == "none":
-        return exposure.with_step("sky", skipped="sky exposure or by configuration")
-    image = exposure.image
-    sky = measure_sky(image.rate, image.unusable, source_threshold_sigma=source_threshold_sigma)
+        return exposure.with_image(image).with_step("sky", skipped="sky exposure or by configuration")
     frame = product.read(sky_frame, models="SkyModel", unit="electron/s") if sky_method == "frame" else None
     if frame is not None and frame.refusal:
         logger.warning("the sky frame was refused (%s): the median of the image is subtracted", frame.refusal)
         frame, sky_method = None, "median"
+    sky = measure_sky(image.rate, image.unusable, source_threshold_sigma=source_threshold_sigma)
     used = {"method": sky_method, "level_e_per_s": sky.level, "source_threshold_sigma": source_threshold_sigma}
     if frame is None:
         return exposure.with_image(subtract_level(image, sky)).with_step("sky", **used)
-    level = measure_sky(frame.image.rate, frame.image.unusable, source_threshold_sigma=source_threshold_sigma).level
-    scale = sky.level / level if level > 0 else 1.0
-    return exposure.with_image(subtract_frame(image, frame.image, scale)).with_step("sky", scale=scale, **used)
+    level = measure_sky(frame.image.rate, frame.image.unusable, source_threshold_sigma=source_threshold_sigma)
+    scale, offset = match_levels(sky, level)
+    same_dark = "R_DARK" in frame.keywords and frame.keywords["R_DARK"] == exposure.keywords.get("R_DARK")
+    image = subtract_frame(image, frame.image, scale=scale, offset=offset, same_dark=same_dark)
+    used |= {"scale": scale, "offset_e_per_s": offset, "same_dark": same_dark}
+    return exposure.with_image(image).with_step("sky", **used)
 
 
 def assign_wcs(exposure, instrument):
-    """Return the exposure with the coordinates that its pointing and detector give."""
+    """Return the exposure with the coordinates that its pointing, its detector and its subarray give."""
     keywords = exposure.keywords
-    if missing := [key for key in ("RA", "DEC") if key not in keywords]:
-        raise ReductionError(f"no {' and '.join(missing)} in the header: give them in exposures.yaml (correct: set:)")
+    if missing := [key for key in ("RA", "DEC", "PA") if key not in keywords]:
+        raise ReductionError(f"no {', '.join(missing)} in the header: give them in exposures.yaml (correct: set:)")
     detector = instrument["detectors"][keywords["DETECTOR"]]
-    pa_deg = keywords.get("PA", 0.0)
-    wcs = build_wcs(keywords["RA"], keywords["DEC"], pa_deg, detector, exposure.arrays["SCI"].shape)
-    done = exposure.with_step("wcs", ra_deg=keywords["RA"], dec_deg=keywords["DEC"], pa_deg=pa_deg, **detector)
-    return product.with_wcs(done, wcs)
+    pointing = {"ra_deg": keywords["RA"], "dec_deg": keywords["DEC"], "pa_deg": keywords["PA"]}
+    ny, nx = exposure.arrays["SCI"].shape
+    shape = (keywords.get("DETYSIZE", ny), keywords.get("DETXSIZE", nx))
+    corner = (keywords.get("SUBSTRT2", 1), keywords.get("SUBSTRT1", 1)) if shape != (ny, nx) else (1, 1)
+    wcs = build_wcs(**pointing, detector=detector, shape=shape, corner=corner)
+    return product.with_wcs(exposure.with_step("wcs", **pointing, **detector), wcs)
 
 
 if __name__ == "__main__":

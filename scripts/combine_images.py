@@ -10,11 +10,13 @@ from drs import cli, product
 from drs.dq import Flag
 from drs.keywords import combine_keywords
 from drs.members import keep_good
-from drs.mosaic import plan_grid, resample, steepness
+from drs.mosaic import noise_correlation, plan_grid, resample, resample_flags, steepness
 from drs.stack import combine_stack
 
 logger = logging.getLogger("combine_images")
-MINIMUM_COVERAGE = 0.01  # of an output pixel; less is the rounding of a shift by whole pixels
+MINIMUM_COVERAGE = 0.9  # of an output pixel by good pixels; with less, a steep profile is filled in from one side
+WHOLE = 0.99
+KEPT_FLAGS = ~np.uint32(Flag.DO_NOT_USE)
 
 
 @cli.command()
@@ -29,8 +31,8 @@ def main(images, clip_sigma, clip_gradient, mark_refusal, output):
     with product.mark_refusal(output, describe_mosaic(members), mark=mark_refusal):
         good, left_out = keep_good(members, [path.name for path in images], minimum=1, what="Level 2")
         members = [members[k] for k in good]
-        arrays, wcs = combine_members(members, clip_sigma=clip_sigma, clip_gradient=clip_gradient)
-        mosaic = replace(describe_mosaic(members), arrays=arrays, wcs=wcs, history=tuple(left_out))
+        mosaic = combine_members(members, clip_sigma=clip_sigma, clip_gradient=clip_gradient)
+        mosaic = replace(mosaic, history=tuple(left_out))
         mosaic = mosaic.with_step("resample", clip_sigma=clip_sigma, clip_gradient=clip_gradient, kernel="square")
         product.write(output, mosaic, inputs={"image": images})
 
@@ -42,31 +44,25 @@ def describe_mosaic(members):
 
 
 def combine_members(members, *, clip_sigma, clip_gradient):
-    """Return the arrays and the WCS of the combination of Level 2 products."""
-    headers = [member.wcs for member in members]
-    wcs, shape = plan_grid(headers, [member.arrays["SCI"].shape for member in members])
-    frames = [resample(member.image, member.wcs, wcs, shape) for member in members]
+    """Return the combination of Level 2 products, a mosaic."""
+    grid, shape = plan_grid([member.wcs for member in members], [member.arrays["SCI"].shape for member in members])
+    frames = [resample(member.image, member.wcs, grid, shape) for member in members]
     values, variance, coverage = (np.stack(arrays) for arrays in zip(*frames, strict=True))
     unusable = ~(coverage > MINIMUM_COVERAGE) | ~np.isfinite(values)
-    exposure_s = np.array([member.keywords.get("TOTTIME", member.keywords["EXPTIME"]) for member in members])
-    stack = combine_stack(
-        values,
-        variance,
-        unusable,
-        clip_sigma=clip_sigma,
-        weights=coverage * exposure_s[:, None, None].astype(np.float32),
-        tolerance=clip_gradient * steepness(values, ~unusable),
-    )
+    exposure_s = [member.keywords.get("TOTTIME", member.keywords["EXPTIME"]) for member in members]
+    tolerance = clip_gradient * steepness(values, ~unusable)
+    stack = combine_stack(values, variance, unusable, clip_sigma=clip_sigma, weights=exposure_s, tolerance=tolerance)
     logger.info("%d images to %s pixels, %.5f clipped", len(members), shape[::-1], stack.outlier.mean())
     flags = np.where(stack.outlier, Flag.OUTLIER, 0) | np.where(stack.n_used == 0, Flag.DO_NOT_USE, 0)
-    arrays = {
-        "SCI": stack.value,
-        "ERR": np.sqrt(stack.variance),
-        "DQ": flags.astype(np.uint32),
-        "WHT": stack.weight,
-        "CON": stack.n_used,
-    }
-    return arrays, wcs
+    flags = flags.astype(np.uint32)
+    for member, left_out in zip(members, unusable, strict=True):
+        flags |= np.where(left_out, np.uint32(0), resample_flags(member.image.dq, member.wcs, grid, shape) & KEPT_FLAGS)
+    errors = [member.image.error[~member.image.unusable] for member in members]
+    variances = [frame[whole > WHOLE] for frame, whole in zip(variance, coverage, strict=True)]
+    arrays = {"SCI": stack.value, "ERR": np.sqrt(stack.variance), "DQ": flags, "WHT": stack.weight, "CON": stack.n_used}
+    mosaic = describe_mosaic(members)
+    correlation = round(noise_correlation(errors, variances, exposure_s), 4)
+    return replace(mosaic, arrays=arrays, wcs=grid, keywords={**mosaic.keywords, "NOISCORR": correlation})
 
 
 if __name__ == "__main__":

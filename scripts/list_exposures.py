@@ -15,7 +15,7 @@ from drs.association import associate
 from drs.errors import ReductionError
 from drs.night import build_rows, scan_raw
 from drs.product import write_json
-from drs.references import find_context
+from drs.references import find_context, fingerprint
 from drs.schema import check_document, load_yaml
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
@@ -43,10 +43,12 @@ def main(raw, exposures, associations, instruments, cache, context, override, pl
     night = {"rows": rows, **associate(rows, rules), "references": _references(rules)}
     write_json(plan / "headers.json", scans)
     write_json(plan / "night.json", night)
+    overrides = json.loads(override)
     write_json(plan / "context.json", find_context(cache, context, os.environ))
+    write_json(plan / "cache.json", {"references": fingerprint(cache, overrides.values())})
     for stage, entry in rules["stages"].items():
         members = {row["id"]: row for row in rows if row.get("id") in night["stages"][stage]}
-        write_json(plan / "stages" / f"{stage}.json", make_requests(members, entry["references"], json.loads(override)))
+        write_json(plan / "stages" / f"{stage}.json", make_requests(members, entry["references"], overrides))
 
 
 def _read_json(path):

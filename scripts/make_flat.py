@@ -11,7 +11,7 @@ from drs.dq import Flag
 from drs.flat import check_illumination, normalise_flat
 from drs.image import Image
 from drs.keywords import combine_keywords, reference_keywords
-from drs.members import keep_good, scale_image, stack_images
+from drs.members import keep_good, scale_image, share_dark, stack_images
 from drs.stack import combine_stack
 
 logger = logging.getLogger("make_flat")
@@ -34,7 +34,9 @@ def main(rates, manifests, cache, night_cache, useafter, minimum, mark_refusal, 
     members = [product.read(path, models="ImagerModel", unit="electron/s") for path in rates]
     with product.mark_refusal(output, describe_flat(members, useafter), mark=mark_refusal):
         good, left_out = keep_good(members, [path.name for path in rates], minimum=minimum, what="flat")
-        darks, files = read_calibrations([manifests[k] for k in good], ["dark"], [night_cache, cache])
+        darks, files = read_calibrations(
+            [members[k] for k in good], [manifests[k] for k in good], ["dark"], [night_cache, cache]
+        )
         lamps = {rates[k].name: calibrate(members[k].image, dark) for k, dark in zip(good, darks, strict=True)}
         flat = product.with_history(describe_flat([members[k] for k in good], useafter), left_out)
         flat = flat.with_image(combine_lamps(lamps, **parameters))
@@ -59,7 +61,8 @@ def combine_lamps(lamps, *, clip_sigma, minimum_signal_e_per_s, minimum_response
     stack = combine_stack(*stack_images(scaled), clip_sigma=clip_sigma)
     logger.info("%d flats at %.1f e-/s, %.4f of the pixels clipped", len(scaled), levels[0], stack.outlier.mean())
     flags = np.bitwise_and.reduce([lamp.dq for lamp in scaled]) & ~np.uint32(Flag.JUMP_DET | Flag.SATURATED)
-    return normalise_flat(Image(stack.value, np.sqrt(stack.variance), flags), minimum_response=minimum_response)
+    variance, _ = share_dark(stack.variance, scaled)
+    return normalise_flat(Image(stack.value, np.sqrt(variance), flags), minimum_response=minimum_response)
 
 
 if __name__ == "__main__":

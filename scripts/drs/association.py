@@ -56,11 +56,21 @@ def _split(rows, same):
     return list(sets.values())
 
 
-def _calibration_name(reftype, first):
-    """Return the documented name of a calibration, dated by the start of its first exposure."""
+def _calibration_name(reftype, first, planned):
+    """Return the documented name of a calibration, dated by the start of its first exposure.
+
+    What shares instrument, detector and second with another one gets a word for its configuration.
+    """
     keys = first["keys"]
     date = keys["EXPDTST"][:19].replace("-", "").replace(":", "")
-    return f"{keys['INSTRUME']}_{keys['DETECTOR']}_{reftype}_{date}_0.0.1".lower()
+    stem = f"{keys['INSTRUME']}_{keys['DETECTOR']}_{reftype}"
+    words = "".join(
+        character for character in f"{keys['READMODE']}{keys['FILTER']}{keys['PUPIL']}" if character.isalnum()
+    )
+    name, serial = f"{stem}_{date}_0.0.1".lower(), keys["SUBARRID"]
+    while name in planned:
+        name, serial = f"{stem}_{words}{serial}_{date}_0.0.1".lower(), serial + 1
+    return name
 
 
 def _describe(rows, same):
@@ -68,7 +78,7 @@ def _describe(rows, same):
     return {
         "members": [row["id"] for row in rows],
         "keys": {name: rows[0]["keys"][name] for name in same},
-        "night_start": rows[0]["night_start"],
+        "useafter": rows[0]["night_middle"],
         "mid_mjd": sum(row["start_mjd"] for row in rows) / len(rows),
     }
 
@@ -78,9 +88,13 @@ def _plan_masters(accepted, masters, too_few):
     planned = {}
     for reftype, rule in masters.items():
         for rows in _split([row for row in accepted if row["kind"] == rule["kind"]], rule["same"]):
-            name = _calibration_name(reftype, rows[0])
+            name = _calibration_name(reftype, rows[0], planned)
             entry = {**_describe(rows, rule["same"]), "type": reftype, "stage": rule["stage"]}
-            _keep_or_note(name, entry, rule["minimum"], planned, too_few)
+            if rows[0]["keys"]["SUBARRAY"] == "FULL":
+                _keep_or_note(name, entry, rule["minimum"], planned, too_few)
+            else:
+                reason = "exposures of a subarray: calibrations are made from full frames"
+                too_few.append({"name": name, "type": reftype, "members": entry["members"], "reason": reason})
     return planned
 
 
@@ -95,7 +109,7 @@ def _plan_skies(accepted, rule, too_few):
                 run.append(row)
                 continue
             entry = {**_describe(run, rule["same"]), "type": "sky"}
-            _keep_or_note(_calibration_name("sky", run[0]), entry, rule["minimum"], planned, too_few)
+            _keep_or_note(_calibration_name("sky", run[0], planned), entry, rule["minimum"], planned, too_few)
             run = [row]
     return planned
 

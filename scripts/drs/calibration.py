@@ -1,19 +1,24 @@
-"""The calibrations of exposures as their manifests name them: read them, apply them."""
+"""The calibrations of exposures as their manifests name them: read them, cut them, apply them."""
 
 from drs import product
 from drs.dark import subtract_dark
+from drs.detector import find_region
 from drs.flat import divide_flat
+from drs.image import Image
 from drs.references import open_references
 
 MODELS = {"dark": "DarkModel", "flat": "FlatModel"}
 
 
-def read_calibrations(manifests, types, roots):
-    """Return for each manifest {type: Image}, and the sorted paths of all files; each file is read once.
+def read_calibrations(exposures, manifests, types, roots):
+    """Return for each exposure {type: Image}, and the sorted paths of all files; each file is read once.
 
     Parameters
     ----------
+    exposures : list of Product
+        A subarray gets its part of full-frame calibrations.
     manifests : list of Path
+        In the order of `exposures`.
     types : list of str
         Of 'dark', 'flat'.
     roots : list of Path
@@ -21,9 +26,21 @@ def read_calibrations(manifests, types, roots):
     """
     chosen = [open_references(manifest, types, roots) for manifest in manifests]
     models = {path: MODELS[reftype] for files in chosen for reftype, path in files.items()}
-    images = {path: product.read(path, models=model).image for path, model in models.items()}
-    calibrations = [{reftype: images[path] for reftype, path in files.items()} for files in chosen]
+    images = {path: product.read(path, models=model, verify=False).image for path, model in models.items()}
+    calibrations = [
+        {
+            reftype: cut(images[path], exposure, name=f"{reftype} reference {path.name}")
+            for reftype, path in files.items()
+        }
+        for exposure, files in zip(exposures, chosen, strict=True)
+    ]
     return calibrations, sorted(models)
+
+
+def cut(image, exposure, *, name):
+    """Return the part of a calibration image that an exposure saw; one that does not hold it is refused."""
+    region = find_region(image.rate.shape, exposure.keywords, exposure.arrays["SCI"].shape, name=name)
+    return Image(*(None if array is None else array[region] for array in image))
 
 
 def calibrate(image, calibration):

@@ -34,7 +34,7 @@ def flag_hot(dark, *, hot_threshold_sigma):
 
 
 def subtract_dark(image, dark):
-    """Return the image less the dark rate: errors in quadrature, flags joined.
+    """Return the image less the dark rate: errors in quadrature (the dark's also as `var_dark`), flags joined.
 
     Where the dark has no value the image has none either: NaN, UNRELIABLE_DARK and DO_NOT_USE.
 
@@ -50,4 +50,5 @@ def subtract_dark(image, dark):
         rate=np.where(missing, np.nan, image.rate - dark.rate).astype(np.float32),
         error=np.where(missing, np.nan, np.hypot(image.error, dark.error)).astype(np.float32),
         dq=image.dq | dark.dq | flags,
+        var_dark=np.where(missing, np.nan, dark.error**2).astype(np.float32),
     )

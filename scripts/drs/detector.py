@@ -115,7 +115,7 @@ def read_maps(paths, keywords, shape):
     dq, arrays = np.zeros(shape, np.uint32), {}
     for kind, path in paths.items():
         model, extension, name = MODELS[kind]
-        reference = product.read(path, models=model)
+        reference = product.read(path, models=model, verify=False)
         region = find_region(reference.arrays[extension].shape[-2:], keywords, shape, name=f"{kind} reference {path}")
         dq |= reference.arrays["DQ"][region]
         if kind != "dq":

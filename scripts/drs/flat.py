@@ -45,6 +45,7 @@ def normalise_flat(lamp, *, minimum_response):
         dq=lamp.dq | flags,
         var_poisson=None,
         var_rnoise=None,
+        var_dark=None,
     )
 
 
@@ -76,4 +77,5 @@ def divide_flat(image, flat):
         dq=image.dq | flat.dq | flags,
         var_poisson=scale(image.var_poisson),
         var_rnoise=scale(image.var_rnoise),
+        var_dark=scale(image.var_dark),
     )

@@ -11,6 +11,8 @@ class Image(NamedTuple):
     """A rate image; all arrays have shape (ny, nx).
 
     `rate` and `error` are float32 in e-/s, `dq` uint32, the variances float32 in (e-/s)^2 or None where unknown.
+    `var_dark` is the part of the variance that comes from the dark that was subtracted: frames with one dark share
+    it, so it does not average out between them and it cancels in their differences.
     """
 
     rate: np.ndarray
@@ -18,6 +20,7 @@ class Image(NamedTuple):
     dq: np.ndarray
     var_poisson: np.ndarray | None = None
     var_rnoise: np.ndarray | None = None
+    var_dark: np.ndarray | None = None
 
     @property
     def unusable(self):

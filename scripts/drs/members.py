@@ -35,13 +35,31 @@ def keep_good(members, names, *, minimum, what):
 
 
 def stack_images(images):
-    """Return (values, variance, unusable) of images as cubes (n_image, ny, nx)."""
+    """Return (values, variance, unusable) of images as cubes (n_image, ny, nx), without the variance of their dark."""
     values = np.stack([image.rate for image in images])
-    variance = np.stack([image.error**2 for image in images])
-    return values, variance, np.stack([image.unusable for image in images])
+    variance = np.stack([image.error**2 - _dark_part(image) for image in images])
+    return values, np.maximum(variance, 0), np.stack([image.unusable for image in images])
+
+
+def share_dark(variance, images):
+    """Return (variance, var_dark) of a mean of images: its own, and the dark's, which is the same in all of them."""
+    var_dark = np.mean([_dark_part(image) for image in images], axis=0, dtype=np.float32)
+    return (variance + var_dark).astype(np.float32), var_dark
+
+
+def _dark_part(image):
+    """Return the variance of an image that comes from its dark."""
+    return np.float32(0) if image.var_dark is None else image.var_dark
 
 
 def scale_image(image, scale):
-    """Return the image and its error times a number."""
+    """Return the image and its errors times a number."""
     scale = np.float32(scale)
-    return image._replace(rate=image.rate * scale, error=image.error * scale, var_poisson=None, var_rnoise=None)
+    var_dark = None if image.var_dark is None else image.var_dark * scale**2
+    error = image.error * scale
+    return image._replace(rate=image.rate * scale, error=error, var_poisson=None, var_rnoise=None, var_dark=var_dark)
+
+
+def shift_image(image, offset):
+    """Return the image with a constant added."""
+    return image._replace(rate=image.rate + np.float32(offset))

@@ -84,8 +84,47 @@ def resample(image, header, grid, shape):
         pixfrac=1.0,
         in_units="cps",
     )
-    variance = drizzle.out_img2[0] if isinstance(drizzle.out_img2, list) else drizzle.out_img2
-    return drizzle.out_img, variance, drizzle.out_wht
+    return drizzle.out_img, drizzle.out_img2[0], drizzle.out_wht
+
+
+def resample_flags(dq, header, grid, shape):
+    """Return the flags of the nearest pixel of an image for every pixel of a grid, 0 outside the image.
+
+    Parameters
+    ----------
+    dq : ndarray, uint32, (ny, nx)
+    header, grid : dict
+        WCS keywords of the image and of the output.
+    shape : tuple
+        (ny, nx) of the output.
+    """
+    y, x = np.indices(shape)
+    place = WCS(header).wcs_world2pix(*WCS(grid).wcs_pix2world(x.ravel(), y.ravel(), 0), 0)
+    x, y = (np.rint(axis).astype(int).reshape(shape) for axis in place)
+    inside = (x >= 0) & (y >= 0) & (x < dq.shape[1]) & (y < dq.shape[0])
+    return np.where(inside, dq[np.where(inside, y, 0), np.where(inside, x, 0)], np.uint32(0))
+
+
+def noise_correlation(errors, variances, weights):
+    """Return the noise of large apertures over what the errors of single pixels give when taken as independent.
+
+    Resampling shares an input pixel between output pixels: their errors shrink, their sum's does not. With V the
+    median variance of the input pixels of a frame and v that of its resampled pixels, the factor of a weighted mean is
+    sqrt(sum w^2 V / sum w^2 v); 1.5 for many random dithers (Casertano et al. 2000, AJ 120, 2747, eq. A20).
+
+    Parameters
+    ----------
+    errors : list of ndarray
+        Errors of the usable pixels of each frame.
+    variances : list of ndarray
+        Variances of the fully covered resampled pixels of each frame.
+    weights : sequence of float
+        Weights of the frames.
+    """
+    before = [np.median(error.astype(np.float64) ** 2) for error in errors]
+    after = [np.median(variance.astype(np.float64)) for variance in variances]
+    weights = np.square(weights)
+    return float(max(np.sqrt(np.sum(weights * before) / np.sum(weights * after)), 1.0))
 
 
 def steepness(values, covered):

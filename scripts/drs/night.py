@@ -130,6 +130,7 @@ def _classify(keywords, images, instruments, associations):
     keys = {**DEFAULTS, "SEMID": _semester(night_mjd), "INSTERA": instrument["era"], "FILTER": "NONE"}
     known = (*CONFIGURATION, *IDENTITY, "OBJECT")
     keys |= {key: keywords[key] for key in known if key in keywords}
+    keys |= {key: int(keys[key]) for key in ("EXPNUM", "SUBARRID")}
     keys |= {"IMTYPE": imtype, "NIGHT": night, "EXPDTST": _iso(start_mjd)}
     for key in ("RA", "DEC", "PA", "AIRMASS", "EXPTIME", "DETXSIZE", "DETYSIZE"):
         keys[key] = keywords.get(key)
@@ -154,7 +155,7 @@ def _classify(keywords, images, instruments, associations):
         "mode": detector["mode"],
         "keys": keys,
         "start_mjd": start_mjd,
-        "night_start": _iso(night_mjd)[:19],
+        "night_middle": _iso(night_mjd + 0.5)[:19],
     }
 
 

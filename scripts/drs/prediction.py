@@ -43,7 +43,7 @@ def _write_stub(folder, name, entry, types):
     """Write the header of a planned calibration as a file of its own; return its path."""
     header = fits.Header({key: value for key, value in entry["keys"].items() if key not in ("NIGHT", "SUBARRID")})
     header["REFTYPE"] = types[entry["type"]]["filekind"]
-    header["USEAFTER"] = entry["night_start"]
+    header["USEAFTER"] = entry["useafter"]
     path = folder / f"{name}.fits"
     fits.PrimaryHDU(header=header).writeto(path)
     return path

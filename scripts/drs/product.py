@@ -5,6 +5,7 @@ A product holds a PRIMARY header with all keywords, image extensions with BUNIT 
 It holds no time of writing and no path of a machine: the same input gives the same bytes.
 """
 
+import glob
 import hashlib
 import json
 import logging
@@ -25,6 +26,7 @@ from drs.image import Image
 from drs.schema import PRODUCTS, find_problems, keyword_descriptions, product_models
 
 VERSION = "0.1.0"
+IMAGE_ARRAYS = ("SCI", "ERR", "DQ", "VAR_POISSON", "VAR_RNOISE", "VAR_DARK")
 REFUSED = "REFUSED: "
 CARD_LENGTH = 80
 HISTORY_LENGTH = 72
@@ -88,13 +90,13 @@ class Product:
     @property
     def image(self):
         """The rate image of this product, for the steps of the library."""
-        arrays = self.arrays
-        return Image(arrays["SCI"], arrays["ERR"], arrays["DQ"], arrays.get("VAR_POISSON"), arrays.get("VAR_RNOISE"))
+        return Image(*(self.arrays.get(name) for name in IMAGE_ARRAYS))
 
     def with_image(self, image):
         """Return a copy with the arrays of `image`."""
-        names = ("SCI", "ERR", "DQ", "VAR_POISSON", "VAR_RNOISE")
-        arrays = {name: array for name, array in zip(names, image, strict=True) if array is not None}
+        arrays = {name: array for name, array in zip(IMAGE_ARRAYS, image, strict=True) if array is not None}
+        if self.model != "SkyModel":
+            arrays.pop("VAR_DARK", None)
         return replace(self, arrays=arrays, units={name: self.units[name] for name in arrays if name in self.units})
 
     def with_step(self, step, *, skipped=None, **parameters):
@@ -105,7 +107,7 @@ class Product:
         return replace(self, keywords=keywords, parameters=self.parameters + rows)
 
 
-def read(path, *, models=None, unit=None):
+def read(path, *, models=None, unit=None, verify=True):
     """Return the product in the FITS file `path`, checked against its schema.
 
     Parameters
@@ -115,6 +117,8 @@ def read(path, *, models=None, unit=None):
         Models that the caller can use.
     unit : str, optional
         BUNIT that SCI must have, for example 'electron/s'.
+    verify : bool, optional
+        Compare the data with their DATASUM; False for references, whose sha1 was compared.
 
     Raises
     ------
@@ -123,7 +127,7 @@ def read(path, *, models=None, unit=None):
     """
     try:
         scan_headers(path)
-        product = _load(Path(path))
+        product = _load(Path(path), verify=verify)
     except (ReductionError, OSError, TypeError, ValueError, KeyError) as error:
         raise ReductionError(f"{path} cannot be read as a product ({error}); make it again") from error
     allowed = (models,) if isinstance(models, str) else models
@@ -135,12 +139,14 @@ def read(path, *, models=None, unit=None):
     return product
 
 
-def _load(path):
-    """Return the product in `path` as it stands, unchecked."""
+def _load(path, *, verify):
+    """Return the product in `path`, not checked against its schema."""
     arrays, units, wcs, parameters = {}, {}, {}, ()
     with fits.open(path, memmap=False) as hdus:
         header = hdus[0].header
         for hdu in hdus[1:]:
+            if verify and hdu.verify_datasum() == 0:
+                raise ValueError(f"the data of {hdu.name} do not agree with their DATASUM")
             if hdu.name == "PARAMETERS":
                 parameters = tuple((row["STEP"], row["NAME"], row["VALUE"]) for row in hdu.data)
             elif hdu.is_image and hdu.data is not None:
@@ -326,7 +332,10 @@ def write_atomically(path, write_to):
     """Call `write_to(stream)` on a new file beside `path`, sync it, and rename it to `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.part")
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        if not Path("/proc", left.name.split(".")[-2]).exists():  # its writer was killed
+            left.unlink(missing_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with part.open("wb") as stream:
         write_to(stream)
         stream.flush()

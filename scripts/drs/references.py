@@ -100,6 +100,19 @@ def find_context(cache, configured, environ):
     return {"context": name, "sha1": sha1(path), "source": source}
 
 
+def fingerprint(cache, files=()):
+    """Return a digest of the names, sizes and times of the reference files of a cache, and of other files.
+
+    It changes when a file is added, mended or damaged, so that what was chosen or refused is looked at again.
+    """
+    found = sorted(path for path in (Path(cache) / "references").rglob("*") if path.is_file())
+    digest = hashlib.sha1()
+    for path in [*found, *map(Path, files)]:
+        stat = path.stat() if path.exists() else None
+        digest.update(f"{path.name} {stat and (stat.st_size, stat.st_mtime_ns)}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
 def sha1(path):
     """Return the sha1 of a file, the checksum that CRDS uses, as hexadecimal text."""
     with Path(path).open("rb") as stream:

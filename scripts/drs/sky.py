@@ -6,6 +6,7 @@ import numpy as np
 from astropy.stats import sigma_clipped_stats
 from scipy import ndimage
 
+from drs.dq import Flag
 from drs.errors import ReductionError
 from drs.image import check_shapes
 
@@ -13,6 +14,8 @@ CLIP_SIGMA = 3.0
 MINIMUM_SOURCE_PIXELS = 5
 SOURCE_MARGIN_PIX = 9
 N_ITERATION = 3
+MINIMUM_LEVEL_SIGMA = 10.0
+SMALLEST_ERROR = 1e-30  # e-/s, of a level without noise
 
 
 class SkyLevel(NamedTuple):
@@ -50,7 +53,7 @@ def measure_sky(rate, unusable, *, source_threshold_sigma):
         _, level, scatter = sigma_clipped_stats(rate[~masked], sigma=CLIP_SIGMA)
         is_source = _mask_sources(np.where(unusable, level, rate) > level + source_threshold_sigma * scatter)
     n_sky = np.count_nonzero(~(unusable | is_source))
-    level_error = float(np.sqrt(np.pi / 2) * scatter / np.sqrt(max(n_sky, 1)))
+    level_error = max(float(np.sqrt(np.pi / 2) * scatter / np.sqrt(max(n_sky, 1))), SMALLEST_ERROR)
     return SkyLevel(float(level), level_error, float(scatter), is_source)
 
 
@@ -71,23 +74,51 @@ def subtract_level(image, sky):
     )
 
 
-def subtract_frame(image, frame, scale):
-    """Return the image less `scale` times a sky frame; where the frame has no value its median stands in.
+def match_levels(sky, frame_sky):
+    """Return (scale, offset) that bring a sky frame to an image's level: scale * frame + offset.
+
+    The frame is scaled where both levels are known to a tenth or better; a ratio of two noisy levels would be worse
+    than none, and there the difference of the levels is added.
+
+    Parameters
+    ----------
+    sky, frame_sky : SkyLevel
+        Of the image and of the frame.
+    """
+    if min(sky.level / sky.level_error, frame_sky.level / frame_sky.level_error) < MINIMUM_LEVEL_SIGMA:
+        return 1.0, sky.level - frame_sky.level
+    return sky.level / frame_sky.level, 0.0
+
+
+def subtract_frame(image, frame, *, scale, offset, same_dark):
+    """Return the image less a sky frame brought to its level, scale * frame + offset.
+
+    The variance of a dark that both have subtracted enters with (1 - scale)^2, and twice where the darks differ. Where
+    the frame has no value its median stands in, with the frame's scatter as error and the flag FLUX_ESTIMATED.
 
     Parameters
     ----------
     image, frame : Image
         (ny, nx), e-/s.
-    scale : float
-        Sky level of the image over that of the frame.
+    scale, offset : float
+        Of `match_levels`.
+    same_dark : bool
+        The image and the members of the frame had the same dark subtracted.
     """
     check_shapes(image, frame, "the sky frame")
     missing = frame.unusable
     if missing.all():
         raise ReductionError("the sky frame has no usable pixel: exclude its exposures or choose sky: median")
-    rate = np.where(missing, np.median(frame.rate[~missing]), frame.rate)
-    error = np.where(missing, 0.0, frame.error)
+    good = frame.rate[~missing]
+    rate = np.where(missing, np.median(good), frame.rate)
+    variance = np.where(missing, np.var(good), frame.error**2)
+    total = image.error**2 + scale**2 * variance
+    if same_dark and image.var_dark is not None and frame.var_dark is not None:
+        coherent = (np.sqrt(image.var_dark) - scale * np.sqrt(frame.var_dark)) ** 2
+        apart = total - image.var_dark - scale**2 * frame.var_dark + coherent
+        total = np.where(missing, total, np.maximum(apart, 0))
     return image._replace(
-        rate=(image.rate - scale * rate).astype(np.float32),
-        error=np.hypot(image.error, scale * error).astype(np.float32),
+        rate=(image.rate - scale * rate - offset).astype(np.float32),
+        error=np.sqrt(total).astype(np.float32),
+        dq=image.dq | np.where(missing, np.uint32(Flag.FLUX_ESTIMATED), np.uint32(0)),
     )

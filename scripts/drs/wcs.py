@@ -5,7 +5,7 @@ import numpy as np
 ARCSEC_PER_DEG = 3600.0
 
 
-def build_wcs(ra_deg, dec_deg, pa_deg, detector, shape):
+def build_wcs(ra_deg, dec_deg, pa_deg, detector, shape, corner=(1, 1)):
     """Return the FITS WCS keywords of an image: gnomonic projection about the pointing.
 
     With `x`, `y` the pixel axes, north up and east left at position angle 0 (Calabretta & Greisen 2002, A&A 395,
@@ -22,7 +22,9 @@ def build_wcs(ra_deg, dec_deg, pa_deg, detector, shape):
         along the instrument's axes, +x west and +y north at position angle 0) and `rotation_deg` (of the detector
         in the instrument, east of north).
     shape : tuple
-        (ny, nx).
+        (ny, nx) of the detector.
+    corner : tuple, optional
+        (y, x) of the image's first pixel on the detector, 1-based; other than (1, 1) for a subarray.
 
     Returns
     -------
@@ -44,8 +46,8 @@ def build_wcs(ra_deg, dec_deg, pa_deg, detector, shape):
         "CUNIT2": "deg",
         "CRVAL1": float(ra_deg),
         "CRVAL2": float(dec_deg),
-        "CRPIX1": float((nx + 1) / 2 - offset_x),
-        "CRPIX2": float((ny + 1) / 2 - offset_y),
+        "CRPIX1": float((nx + 1) / 2 - offset_x - (corner[1] - 1)),
+        "CRPIX2": float((ny + 1) / 2 - offset_y - (corner[0] - 1)),
         "CDELT1": -scale_deg,
         "CDELT2": scale_deg,
         "PC1_1": float(np.cos(angle)),

@@ -32,7 +32,7 @@ def test_masters_are_made_from_all_darks_of_a_configuration():
     ((name, dark),) = plan["masters"].items()
     assert name == "iris_img1_dark_20240925t010000_0.0.1"
     assert len(dark["members"]) == 5
-    assert (dark["stage"], dark["night_start"]) == ("detector", "2024-09-24T22:00:00")
+    assert (dark["stage"], dark["useafter"]) == ("detector", "2024-09-25T10:00:00")
     assert len(plan["stages"]["detector"]) == 5
     assert len(plan["stages"]["science"]) == 8
 
@@ -46,10 +46,30 @@ def test_too_few_darks_make_no_master_and_are_noted():
 
 
 def test_darks_of_another_read_mode_or_detector_size_do_not_mix():
-    for other in ({"READMODE": "FAST"}, {"DETXSIZE": 32}, {"DETECTOR": "IMG2"}, {"SUBARRID": 1}):
+    for other in ({"READMODE": "FAST"}, {"DETXSIZE": 32}, {"DETECTOR": "IMG2"}):
         scans = make_night() | {"x": scan("DARK", 9, start=at(1, 9), FILTER="OPAQUE", **other)}
         (dark,) = plan_of(scans)["masters"].values()
         assert len(dark["members"]) == 5, other
+
+
+def test_sets_that_start_together_keep_names_of_their_own():
+    scans = make_night() | {f"x{k}": scan("DARK", 30 + k, start=at(1, k), READMODE="FAST") for k in range(5)}
+    scans |= {f"y{k}": scan("SKY", 60 + k, start=at(6, 30 + k), PUPIL="WIDE") for k in range(3)}
+    plan = plan_of(scans)
+    assert sorted(len(entry["members"]) for entry in plan["masters"].values()) == [5, 5]
+    assert sorted(len(entry["members"]) for entry in plan["skies"].values()) == [3, 3]
+    assert len({*plan["masters"], *plan["skies"]}) == 4
+
+
+def test_darks_of_subarrays_make_no_master_and_say_why():
+    window = {"SUBARRAY": "CUSTOM", "SUBARRID": 1}
+    scans = make_night() | {f"x{k}": scan("DARK", k, start=at(1, k), **window) for k in range(5)}
+    plan = plan_of(scans)
+    (dark,) = plan["masters"].values()
+    assert all(identity.endswith("-00") for identity in dark["members"])
+    (entry,) = plan["too_few"]
+    assert "subarray" in entry["reason"]
+    assert len(entry["members"]) == 5
 
 
 def test_the_nearest_sky_is_chosen_and_the_others_say_why_not():

@@ -13,6 +13,7 @@ def test_values_errors_and_flags():
     result = subtract_dark(make_image(10.0, 2.0, SATURATED=(2, 7)), dark)
     assert result.rate[0, 0] == pytest.approx(9.5)
     assert result.error[0, 0] == pytest.approx(2.5)
+    assert result.var_dark[0, 0] == pytest.approx(2.25)
     assert result.dq[2, 7] == Flag.HOT | Flag.SATURATED
     assert np.isnan(result.rate[1, 3])
     assert result.dq[1, 3] == Flag.DO_NOT_USE | Flag.UNRELIABLE_DARK

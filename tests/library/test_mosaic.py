@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
+from astropy.wcs import WCS
 
 from drs.errors import ReductionError
 from drs.image import Image
-from drs.mosaic import plan_grid, resample, steepness
+from drs.mosaic import noise_correlation, plan_grid, resample, resample_flags, steepness
 from drs.wcs import build_wcs
 
 SHAPE = (40, 50)
@@ -54,8 +55,6 @@ def test_flux_is_conserved_and_a_star_keeps_its_place():
     flux = np.nansum(value * coverage)
     assert flux == pytest.approx(star.sum(), rel=1e-5)
     out_y, out_x = np.indices(shape)
-    from astropy.wcs import WCS
-
     place = WCS(grid).wcs_world2pix(*WCS(header(2.71)).wcs_pix2world(25.8, 18.3, 0), 0)
     measured = [np.nansum(axis * value * coverage) / flux for axis in (out_x, out_y)]
     assert measured == pytest.approx([float(p) for p in place], abs=0.01)
@@ -93,3 +92,32 @@ def test_steepness_is_the_largest_step_to_a_neighbour():
     assert steep[2, 3] == steep[2, 2] == steep[1, 3] == 10
     assert steep[4, 6] == 0
     assert np.isfinite(steep).all()
+
+
+def test_flags_come_from_the_nearest_pixel():
+    dq = np.zeros(SHAPE, np.uint32)
+    dq[11, 17] = 2
+    assert np.argwhere(resample_flags(dq, header(), header(), SHAPE)).tolist() == [[11, 17]]
+    grid, shape = plan_grid([header(), header(2.71)], [SHAPE] * 2)
+    flags = resample_flags(dq, header(2.71), grid, shape)
+    place = WCS(grid).wcs_world2pix(*WCS(header(2.71)).wcs_pix2world(17, 11, 0), 0)
+    ((y, x),) = np.argwhere(flags)
+    assert (x, y) == pytest.approx([float(p) for p in place], abs=0.5)
+
+
+def test_noise_of_apertures_is_that_of_pixels_times_the_correlation():
+    rng = np.random.default_rng(6)
+    grid, shape = plan_grid([header(), header(2.71)], [SHAPE] * 2)
+    sums = []
+    for _ in range(300):
+        value, variance, coverage = resample(make(rng.normal(0, 2, SHAPE)), header(2.71), grid, shape)
+        inner = (slice(8, 34), slice(8, 42))
+        sums.append(value[inner].sum())
+    factor = noise_correlation([np.full(9, 2.0)], [variance[coverage > 0.99]], [100.0])
+    expected = factor * np.sqrt(variance[inner].sum())
+    assert factor > 1.2
+    assert np.std(sums) == pytest.approx(expected, rel=0.15)
+
+
+def test_images_on_the_grid_have_independent_noise():
+    assert noise_correlation([np.full(9, 2.0)] * 2, [np.full(9, 4.0)] * 2, [1.0, 3.0]) == 1.0

@@ -23,7 +23,7 @@ def test_identity_is_made_from_the_header():
     assert (row["obs"], row["exp"]) == ("2024B-P123-008_IRIS_IMG1_SCI", "0007-00")
     assert (row["kind"], row["mode"]) == ("science", "imager")
     assert row["keys"]["NIGHT"] == "20240924"
-    assert row["night_start"] == "2024-09-24T22:00:00"
+    assert row["night_middle"] == "2024-09-25T10:00:00"
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,25 @@ def test_wrong_model_unit_or_damaged_file_is_named(image, tmp_path):
         product.read(tmp_path / "absent.fits")
 
 
+def test_a_changed_pixel_is_noticed(image, tmp_path):
+    path = tmp_path / "a.fits"
+    product.write(path, image)
+    with fits.open(path) as hdus:
+        offset = hdus["ERR"].fileinfo()["datLoc"]
+    content = bytearray(path.read_bytes())
+    content[offset + 5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(ReductionError, match="ERR do not agree with their DATASUM"):
+        product.read(path)
+    assert product.read(path, verify=False).arrays["SCI"].shape == (5, 7)
+
+
+def test_what_a_killed_writer_left_is_removed(image, tmp_path):
+    (tmp_path / ".a.fits.4194304.part").write_bytes(b"half")
+    product.write(tmp_path / "a.fits", image)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.fits"]
+
+
 def test_data_is_an_alias_of_sci(image, tmp_path):
     product.write(tmp_path / "a.fits", image)
     with fits.open(tmp_path / "a.fits") as hdus:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from images import SHAPE, make_image
 
+from drs.dq import Flag
 from drs.errors import ReductionError
-from drs.sky import measure_sky, subtract_frame, subtract_level
+from drs.sky import SkyLevel, match_levels, measure_sky, subtract_frame, subtract_level
 
 
 def star_field(level=20.0, noise=0.5, shape=(120, 140), n_star=25, seed=8):
@@ -52,13 +53,40 @@ def test_subtraction_of_level_and_of_a_scaled_frame():
     assert subtract_level(image, sky).rate[0, 0] == 22.0
     frame = make_image(10.0, 0.5, DO_NOT_USE=(2, 3))
     frame.rate[2, 3] = 1e6
-    result = subtract_frame(image, frame, 2.0)
-    assert (result.rate == 10.0).all()
+    result = subtract_frame(image, frame, scale=2.0, offset=1.0, same_dark=False)
+    assert (result.rate == 9.0).all()
     assert result.error[0, 0] == pytest.approx(np.hypot(3.0, 1.0))
     assert result.error[2, 3] == 3.0
+    assert np.argwhere(result.dq & Flag.FLUX_ESTIMATED).tolist() == [[2, 3]]
+
+
+def test_the_error_of_a_shared_dark_cancels_with_the_sky():
+    rng = np.random.default_rng(12)
+    dark_error, scale, n = 3.0, 0.9, 40_000
+    shared = rng.normal(0, dark_error, n)
+    image_values = 30 + rng.normal(0, 1.0, n) - shared
+    frame_values = 10 + rng.normal(0, 0.5, n) - shared
+    scatter = (image_values - scale * frame_values).std()
+    var_dark = np.full(SHAPE, dark_error**2, np.float32)
+    image = make_image(30.0, np.hypot(1.0, dark_error))._replace(var_dark=var_dark)
+    frame = make_image(10.0, np.hypot(0.5, dark_error))._replace(var_dark=var_dark)
+    result = subtract_frame(image, frame, scale=scale, offset=0.0, same_dark=True)
+    assert result.error[0, 0] == pytest.approx(scatter, rel=0.02)
+    apart = subtract_frame(image, frame, scale=scale, offset=0.0, same_dark=False)
+    assert apart.error[0, 0] == pytest.approx(np.sqrt(1 + 9 + 0.81 * 9.25), rel=1e-5)
+
+
+def test_levels_are_scaled_only_where_both_are_known():
+    def sky(level, level_error):
+        return SkyLevel(level, level_error, 1.0, np.zeros(SHAPE, bool))
+
+    assert match_levels(sky(30.0, 0.1), sky(20.0, 0.1)) == (1.5, 0.0)
+    assert match_levels(sky(0.02, 0.01), sky(0.001, 0.01)) == (1.0, pytest.approx(0.019))
+    assert match_levels(sky(-0.02, 0.01), sky(20.0, 0.01)) == (1.0, pytest.approx(-20.02))
 
 
 def test_an_empty_sky_frame_is_refused():
     frame = make_image(10.0)
+    empty = frame._replace(dq=np.ones(SHAPE, np.uint32))
     with pytest.raises(ReductionError, match="no usable pixel"):
-        subtract_frame(make_image(), frame._replace(dq=np.ones(SHAPE, np.uint32)), 1.0)
+        subtract_frame(make_image(), empty, scale=1.0, offset=0.0, same_dark=False)

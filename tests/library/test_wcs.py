@@ -36,6 +36,12 @@ def test_detectors_lie_where_the_instrument_has_them():
     assert offset_of(build_wcs(150.0, 60.0, 90, detector, SHAPE), 30.5, 20.5) == pytest.approx((-3.0, 8.792), abs=1e-5)
 
 
+def test_a_subarray_has_the_coordinates_of_its_part_of_the_detector():
+    whole = build_wcs(150.0, 60.0, 37.0, CENTRE, SHAPE)
+    part = build_wcs(150.0, 60.0, 37.0, CENTRE, SHAPE, corner=(11, 21))
+    assert offset_of(part, 3, 5) == pytest.approx(offset_of(whole, 23, 15), abs=1e-9)
+
+
 @pytest.mark.parametrize("rotation_deg", [0.0, 90.0, -25.0])
 def test_a_turned_detector_keeps_its_centre_and_turns_its_axes(rotation_deg):
     detector = CENTRE | {"centre_x_arcsec": 8.792, "centre_y_arcsec": -3.0, "rotation_deg": rotation_deg}

@@ -107,5 +107,20 @@ def test_an_exposure_without_pointing_is_refused(calibrate, write_rate):
     product.write(path, product.Product(keywords, image.arrays, image.units))
     result, _ = calibrate(path)
     assert result.exit_code == 1
-    assert "RA" in result.output
+    assert "no RA in the header" in result.output
     assert "Traceback" not in result.output
+
+
+def test_a_subarray_takes_its_part_of_the_calibrations(calibrate, write_rate):
+    whole = product.read(write_rate(scene(), 1))
+    arrays = {name: array[4:20, 3:27].copy() for name, array in whole.arrays.items()}
+    keywords = whole.keywords | {"SUBARRAY": "CUSTOM", "SUBARRID": 1, "SUBSTRT1": 4, "SUBSTRT2": 5}
+    keywords |= {"DETXSIZE": 31, "DETYSIZE": 24}
+    path = write_rate(scene(), 2)
+    product.write(path, product.Product(keywords, arrays, whole.units))
+    result, part = calibrate(path)
+    assert result.exit_code == 0, result.output
+    _, full = calibrate(write_rate(scene(), 1))
+    np.testing.assert_allclose(part.arrays["SCI"], full.arrays["SCI"][4:20, 3:27], atol=0.2)
+    assert part.wcs["CRPIX1"] == pytest.approx(full.wcs["CRPIX1"] - 3)
+    assert part.wcs["CRPIX2"] == pytest.approx(full.wcs["CRPIX2"] - 4)

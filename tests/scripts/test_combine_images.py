@@ -58,3 +58,19 @@ def test_refused_images_are_left_out(run, write_rate, tmp_path):
     mosaic = product.read(tmp_path / "mosaic.fits")
     assert mosaic.keywords["NCOMBINE"] == 2
     assert mosaic.history == ("left out: SCI_2_2.fits: no flat",)
+
+
+def test_flags_and_the_correlation_of_noise_reach_the_mosaic(run, write_rate, tmp_path):
+    paths = [write_rate(0.0, k, level=2, wcs=at(shift)) for k, shift in ((1, 0), (2, 1.5))]
+    image = product.read(paths[0])
+    image.arrays["DQ"][7, 9] = Flag.SATURATED
+    image.arrays["DQ"][3, 4] = Flag.HOT | Flag.DO_NOT_USE
+    product.write(paths[0], image)
+    result = run(main, image=paths, output=tmp_path / "mosaic.fits", **OPTIONS)
+    assert result.exit_code == 0, result.output
+    mosaic = product.read(tmp_path / "mosaic.fits")
+    assert np.count_nonzero(mosaic.arrays["DQ"] & Flag.SATURATED) == 1
+    assert not (mosaic.arrays["DQ"] & Flag.HOT).any()
+    assert mosaic.arrays["CON"].max() == 2
+    # the second image is spread over two rows with equal parts: half its variance in a pixel
+    assert mosaic.keywords["NOISCORR"] == pytest.approx(np.sqrt(2 / 1.5), rel=0.02)

@@ -53,7 +53,7 @@ def test_table_plan_and_requests(run, night):
 def test_a_second_run_changes_no_file(run, night):
     list_night(run)
     stamps = {path: path.stat().st_mtime_ns for path in (night / "plan").rglob("*.json")}
-    assert len(stamps) == 6
+    assert len(stamps) == 7
     list_night(run)
     assert {path: path.stat().st_mtime_ns for path in (night / "plan").rglob("*.json")} == stamps
 

@@ -22,25 +22,29 @@ def options(tmp_path):
     scans = {f"d{k}.fits": scan("DARK", k, start=f"2024-09-25T01:0{k}:00", FILTER="NONE") for k in range(5)}
     scans |= {f"f{k}.fits": scan("FLAT", 10 + k, start=f"2024-09-25T02:0{k}:00") for k in range(4)}
     scans |= {"s.fits": scan("SCI", 20), "k.fits": scan("SCI", 21, FILTER="K"), "cut.fits": {"error": "truncated at"}}
-    rows = build_rows(scans, INSTRUMENTS, RULES, {})
-    plan = associate(rows, RULES)
-    (tmp_path / "night.json").write_text(json.dumps({"rows": rows, **plan}))
-    requests = []
-    for stage, entry in RULES["stages"].items():
-        members = {row["id"]: row for row in rows if row.get("id") in plan["stages"][stage]}
-        requests.append(tmp_path / f"{stage}.json")
-        requests[-1].write_text(json.dumps(make_requests(members, entry["references"], {})))
     context = find_context(make_cache(tmp_path / "crds_cache"), None, {})
     (tmp_path / "context.json").write_text(json.dumps(context))
-    return {
+    options = {
         "night": tmp_path / "night.json",
-        "request": requests,
+        "request": [tmp_path / f"{stage}.json" for stage in RULES["stages"]],
         "context": tmp_path / "context.json",
         "types": TYPES,
         "cache": tmp_path / "crds_cache",
         "table": tmp_path / "plan.json",
         "output": tmp_path / "plan.txt",
     }
+    plan_night(options, scans)
+    return options
+
+
+def plan_night(options, scans):
+    """Write the night table and the requests of these scans."""
+    rows = build_rows(scans, INSTRUMENTS, RULES, {})
+    plan = associate(rows, RULES)
+    options["night"].write_text(json.dumps({"rows": rows, **plan}))
+    for path, (stage, entry) in zip(options["request"], RULES["stages"].items(), strict=True):
+        members = {row["id"]: row for row in rows if row.get("id") in plan["stages"][stage]}
+        path.write_text(json.dumps(make_requests(members, entry["references"], {})))
 
 
 def test_the_plan_says_what_crds_will_choose_and_why(run, options):
@@ -73,3 +77,17 @@ def test_a_cache_without_the_context_is_refused(run, options):
     result = run(main, **options)
     assert result.exit_code == 1
     assert "ligeriri_0777.pmap" in result.output
+
+
+def test_an_exposure_of_the_late_night_takes_the_calibrations_of_its_own_night(run, options):
+    scans = {f"d{k}.fits": scan("DARK", k, start=f"2024-09-24T23:0{k}:00") for k in range(5)}
+    scans |= {f"e{k}.fits": scan("DARK", 30 + k, start=f"2024-09-25T23:0{k}:00") for k in range(5)}
+    scans |= {
+        "s.fits": scan("SCI", 20, start="2024-09-25T15:50:00"),
+        "t.fits": scan("SCI", 21, start="2024-09-25T22:10:00"),
+    }
+    plan_night(options, scans)
+    assert run(main, **options).exit_code == 0
+    plan = json.loads(options["table"].read_text())["exposures"]
+    darks = [plan[f"2024B-P123-008_IRIS_IMG1_SCI_00{n}-00"]["references"]["dark"]["file"] for n in (20, 21)]
+    assert darks == ["iris_img1_dark_20240924t230000_0.0.1.fits", "iris_img1_dark_20240925t230000_0.0.1.fits"]
