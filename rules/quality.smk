@@ -159,6 +159,7 @@ rule check_night:
         night="plan/night.json",
         indexes=lambda wildcards: PLAN.indexes(),
         qualities=PLAN.products("quality"),
+        deliveries=expand("references/contexts/{stage}.json", stage=PLAN.stages[:-1]),
         report="report.html",
         script=source("check_night"),
     output:
@@ -175,6 +176,7 @@ rule check_night:
     params:
         indexes=lambda wildcards, input: [f"--index={path}" for path in input.indexes],
         qualities=lambda wildcards, input: [f"--quality={path}" for path in input.qualities],
+        deliveries=lambda wildcards, input: [f"--delivery={path}" for path in input.deliveries],
         strict="--strict" if config["strict"] else "",
     shell:
         """
@@ -182,6 +184,7 @@ rule check_night:
             --night {input.night:q} \
             {params.indexes:q} \
             {params.qualities:q} \
+            {params.deliveries:q} \
             {params.strict} \
             --output {output.outcome:q} \
             >{log:q} 2>&1

@@ -83,6 +83,7 @@ rule deliver_references:
             --cache {params.cache:q} \
             --overlay {params.night_cache:q} \
             {params.references:q} \
+            --leave-out \
             --output {output.context:q} \
             >{log:q} 2>&1
         """

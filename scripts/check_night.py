@@ -12,9 +12,10 @@ from drs.errors import ReductionError
 @click.option("--night", type=cli.existing_file, required=True, help="plan/night.json.")
 @click.option("--index", "indexes", type=cli.existing_file, multiple=True, help="references/<stage>.json; repeat.")
 @click.option("--quality", "qualities", type=cli.existing_file, multiple=True, help="Quality JSON; repeat.")
+@click.option("--delivery", "deliveries", type=cli.existing_file, multiple=True, help="references/contexts/*.json.")
 @click.option("--strict", is_flag=True, help="Rejected raw files count as failures.")
 @cli.output_option
-def main(night, indexes, qualities, strict, output):
+def main(night, indexes, qualities, deliveries, strict, output):
     """Write `all is well`, or end with the list of what failed and why."""
     failed = []
     for path in indexes:
@@ -25,6 +26,9 @@ def main(night, indexes, qualities, strict, output):
         quality = json.loads(path.read_text())
         if quality["refused"]:
             failed.append(f"{quality['product']}: {quality['refused']}")
+    for path in deliveries:
+        left_out = json.loads(path.read_text()).get("left_out", {})
+        failed += [f"{name} is not delivered: {reason}" for name, reason in left_out.items()]
     if strict:
         rows = json.loads(night.read_text())["rows"]
         failed += [f"raw/{row['file']}: {row['reason']}" for row in rows if row["status"] == "rejected"]

@@ -20,12 +20,16 @@ log = logging.getLogger("deliver_references")
 @click.option("--tier", type=click.Choice(list(delivery.SERIALS)), required=True, help="Tier of the references.")
 @click.option("--types", type=cli.existing_file, required=True, help="The types of references, references.yaml.")
 @click.option("--reference", type=cli.existing_file, multiple=True, help="A reference file; repeatable, or none.")
+@click.option("--leave-out", is_flag=True, help="Leave out a reference that is refused, with the reason, and go on.")
 @click.option("--output", type=cli.new_file, required=True, help="JSON: the new context and what it holds.")
-def main(context, cache, overlay, tier, types, reference, output):
+def main(context, cache, overlay, tier, types, reference, leave_out, output):
     """Deliver the night's own references of one tier."""
     base = references.read_json(context)
-    delivered = delivery.deliver(reference, base, tier, references.load_types(types), cache, overlay)
+    deliver = delivery.deliver_acceptable if leave_out else delivery.deliver
+    delivered = deliver(reference, base, tier, references.load_types(types), cache, overlay)
     log.info("context %s holds %d new references", delivered["context"], len(delivered["delivered"]))
+    for name, reason in delivered["left_out"].items():
+        log.warning("%s is left out: %s", name, reason)
     write_json(output, delivered)
 
 

@@ -9,19 +9,19 @@ REPO = Path(__file__).resolve().parents[1]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 
 
-def run_snakemake(night, *options, cores=2):
-    """Run the workflow on a night as an observer does; return the finished process (text in `stdout`)."""
+def start_snakemake(night, *options, cores=2):
+    """Start the workflow on a night as an observer does; its text comes in `stdout`."""
     command = [SNAKEMAKE, "-s", REPO / "Snakefile", "-d", night, "--cores", str(cores), *options]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("CRDS_")}
-    return subprocess.run(
-        list(map(str, command)),
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-        cwd=night,
-    )
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(list(map(str, command)), env=environment, cwd=night, **output)
+
+
+def run_snakemake(night, *options, cores=2):
+    """Run the workflow to its end; return the finished process."""
+    with start_snakemake(night, *options, cores=cores) as process:
+        text, _ = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, text)
 
 
 def simulate(night, *options):

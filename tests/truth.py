@@ -22,6 +22,7 @@ from drs import product
 
 DETECTORS = [("IRIS", "IMG1"), ("IRIS", "IMG2"), ("Liger", "IMG")]
 APERTURE_PIX, RING_PIX = 8, (10, 14)
+BOX_PIX = 7
 FAINTEST_E_PER_S = 500  # stars below are not measured to 0.5 %
 
 
@@ -87,6 +88,24 @@ def read_mosaic(night, instrument, detector):
 
 def measure_level3(night, instrument, detector):
     """Return the pulls of the blank pixels of a detector's mosaic that three images cover."""
+    difference, error, blank, _ = _compare_mosaic(night, instrument, detector)
+    return difference[blank] / error[blank]
+
+
+def measure_apertures(night, instrument, detector):
+    """Return the pulls of blank square apertures of a mosaic, their errors with the correlation of the noise."""
+    difference, error, blank, correlation = _compare_mosaic(night, instrument, detector)
+    pulls = []
+    for y in range(0, blank.shape[0] - BOX_PIX, BOX_PIX):
+        for x in range(0, blank.shape[1] - BOX_PIX, BOX_PIX):
+            box = (slice(y, y + BOX_PIX), slice(x, x + BOX_PIX))
+            if blank[box].all():
+                pulls.append(difference[box].sum() / (correlation * np.sqrt((error[box] ** 2).sum())))
+    return np.array(pulls)
+
+
+def _compare_mosaic(night, instrument, detector):
+    """Return (mosaic - truth, its errors, where sky is blank and three images cover it, correlation of the noise)."""
     mosaic = read_mosaic(night, instrument, detector)
     arrays = mosaic.arrays
     light, weight = np.zeros(arrays["SCI"].shape), np.zeros(arrays["SCI"].shape)
@@ -95,7 +114,7 @@ def measure_level3(night, instrument, detector):
         _add_nearest(light, weight, scene - sky, read_product(night, 2, row).wcs, mosaic.wcs)
     light /= np.maximum(weight, 1)
     blank = (arrays["DQ"] & 1 == 0) & (arrays["CON"] >= 3) & (weight > 0) & (light < 0.01 * sky)
-    return (arrays["SCI"] - light)[blank] / arrays["ERR"][blank]
+    return arrays["SCI"] - light, arrays["ERR"], blank, mosaic.keywords["NOISCORR"]
 
 
 def _add_nearest(total, weight, values, wcs, grid):
@@ -138,6 +157,7 @@ PULLS = {
     "Level 1, all pixels": measure_level1,
     "Level 2, blank sky": measure_level2,
     "Level 3, blank sky": measure_level3,
+    "Level 3, 7 x 7 pix": measure_apertures,
 }
 
 

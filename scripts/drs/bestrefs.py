@@ -8,10 +8,9 @@ cache is returned unchecked; both are refused here.
 from datetime import UTC, datetime
 from pathlib import Path
 
-from astropy.io import fits
-
 from crds_ligeriri import session
 from drs.errors import ReductionError
+from drs.headers import scan_headers
 from drs.references import (
     find_reference,
     is_wildcard,
@@ -22,6 +21,8 @@ from drs.references import (
 )
 
 ADVICE = "deliver a reference for it, override it, or choose another context"
+CORRECT = "correct override in the configuration"
+PLACE = ("INSTRUME", "DETECTOR")  # an override holds for one detector
 CASE = ("INSTRUME", "EXPDTST")  # what every lookup needs beside the keywords that a type matches
 NO_ENTRY = dict.fromkeys(("file", "size", "sha1", "rmap", "selector", "useafter", "source"))
 
@@ -34,7 +35,7 @@ def resolve(exposures, context, types, cache, overlay=None, *, verify=True):
     exposures : dict
         exposure -> {"needs": [type, ...], "keys": {FITS keyword: value}, "override": {type: path}}. The keys are
         INSTRUME, EXPDTST (start of the exposure, UTC) and what the types match; override is optional, its paths
-        are kept as given.
+        are kept as given. A file is taken where its INSTRUME and DETECTOR are the exposure's; elsewhere CRDS chooses.
     context : dict
         {"context", "sha1", ...} of `find_context`, or of a delivery (then "base" and "delivered" as well).
     types : dict
@@ -123,8 +124,10 @@ def _resolve_exposure(request, rules, types, files):
     for kind in sorted(needs):
         if kind not in types:
             entries[kind] = _not_found({**NO_ENTRY, "keyword": ""}, f"no such type; known are {', '.join(types)}")
-        elif kind in override:
-            entries[kind] = _override(entries[kind], override[kind], keys, types[kind], files)
+        elif kind in override and (entry := _override(entries[kind], override[kind], keys, types[kind], files)):
+            entries[kind] = entry
+        elif kind not in request["needs"]:
+            continue
         elif reason := _find_unusable_key(keys, types[kind]["match"]):
             entries[kind] = _not_found(entries[kind], reason)
         else:
@@ -184,23 +187,34 @@ def _read_answer(entry, answer, filekind, keys, rules):
 
 
 def _override(entry, path, keys, facts, files):
-    """Return the entry of a reference that the configuration names; differing keywords are its reason."""
+    """Return the entry of a file that the configuration names; differing keywords are its reason.
+
+    None when the file belongs to another detector, for which it was not meant.
+    """
     entry = {**entry, "file": str(path), "source": "override"}
-    try:
-        header = fits.getheader(path)
-    except (OSError, TypeError, ValueError) as error:
-        return _not_found(entry, f"override {path} cannot be read as FITS ({error}); correct crds.override")
+    header = files.read_header(path)
+    if isinstance(header, str):
+        return _not_found(entry, f"override {path} cannot be read as FITS ({header}); {CORRECT}")
+    if absent := [key for key in PLACE if key not in header]:
+        return _not_found(entry, f"override {path} does not say its {' and '.join(absent)}; {CORRECT}")
+    differing = [key for key in (*PLACE, *facts["match"]) if not _agree(header.get(key, ""), keys.get(key))]
+    if any(key in PLACE for key in differing):
+        return None
     if header.get("DATAMODL") != facts["model"]:
         reason = f"override {path} is a {header.get('DATAMODL', 'file without DATAMODL')}, not {facts['model']}"
-        return _not_found(entry, f"{reason}; correct crds.override")
-    differing = [
+        return _not_found(entry, f"{reason}; {CORRECT}")
+    told = [
         f"{key} is {header.get(key, 'missing')} in the reference, {keys.get(key)} in the exposure"
-        for key in ("INSTRUME", *facts["match"])
-        if str(header.get(key, "")).strip().upper() not in (str(keys.get(key)).upper(), "GENERIC")
-        and (key, header.get(key)) != ("SUBARRAY", "FULL")
+        for key in differing
+        if not _agree(header.get(key, ""), "GENERIC") and (key, header.get(key)) != ("SUBARRAY", "FULL")
     ]
-    found = {"status": "found", "reason": "; ".join(differing), "useafter": header.get("USEAFTER")}
-    return files.verify({**entry, **found}, keys.get("INSTRUME"))
+    found = {"status": "found", "reason": "; ".join(told), "useafter": header.get("USEAFTER")}
+    return files.verify({**entry, **found}, keys["INSTRUME"])
+
+
+def _agree(value, other):
+    """Return True for equal values of a keyword, whatever their case."""
+    return str(value).strip().upper() == str(other).strip().upper()
 
 
 class _Rules:
@@ -270,7 +284,16 @@ class _Files:
         self._night = delivered_files(context)
         self._expected = {**metadata, **{name: {"sha1sum": digest} for name, digest in self._night.items()}}
         self._cache, self._overlay = cache, overlay or cache
-        self._verify, self._facts = verify, {}
+        self._verify, self._facts, self._headers = verify, {}, {}
+
+    def read_header(self, path):
+        """Return the PRIMARY keywords of a file, or a text that says why they cannot be read."""
+        if path not in self._headers:
+            try:
+                self._headers[path] = scan_headers(path)["keywords"]
+            except ReductionError as error:
+                self._headers[path] = str(error)
+        return self._headers[path]
 
     def verify(self, entry, instrument):
         """Return the entry with source, size and sha1, or as not found when the file is not what it should be."""

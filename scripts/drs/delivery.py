@@ -27,7 +27,7 @@ REFERENCE_NAME = re.compile(r"([a-z]+)_([a-z0-9]+)_([a-z0-9]+)(?:_[a-z0-9.+-]+)*
 CONFIG_FILES = ("ref_cache_subdir_mode", "server_config")
 
 
-def deliver(references, context, tier, types, cache, overlay, *, certify=True):
+def deliver(references, context, tier, types, cache, overlay, *, certify=True, base_overlay=None):
     """Make a new context that holds `references`, in the overlay cache.
 
     Parameters
@@ -46,6 +46,8 @@ def deliver(references, context, tier, types, cache, overlay, *, certify=True):
         Shared cache, only read; the night's own cache, made when it does not exist.
     certify : bool, optional
         False inserts headers without looking at their data, to predict what CRDS will choose.
+    base_overlay : path-like, optional
+        Where the context to build on is looked for besides `cache`; default `overlay`.
 
     Returns
     -------
@@ -58,7 +60,7 @@ def deliver(references, context, tier, types, cache, overlay, *, certify=True):
     ReductionError
         A reference is refused, or the base cannot be built on; the overlay is as before.
     """
-    root = context_root(context, cache, overlay)
+    root = context_root(context, cache, base_overlay or overlay)
     left_out = _find_refused(references) if certify else {}
     references = [path for path in references if Path(path).name not in left_out]
     result = {"context": context["context"], "sha1": context["sha1"], "base": context}
@@ -75,6 +77,25 @@ def deliver(references, context, tier, types, cache, overlay, *, certify=True):
     delivered = {entry["name"]: sha1(entry["path"]) for entry in described}
     result |= {"context": name, "sha1": sha1(mapping_path(overlay, name))}
     return {**result, "delivered": delivered, "left_out": left_out}
+
+
+def deliver_acceptable(references, context, tier, types, cache, overlay):
+    """Deliver as `deliver`, but leave out, with its reason, each reference that is refused on its own."""
+    try:
+        return deliver(references, context, tier, types, cache, overlay)
+    except ReductionError:
+        refused = {}
+        with TemporaryDirectory(prefix="trial_") as trial:
+            for path in map(Path, references):
+                try:
+                    deliver([path], context, tier, types, cache, Path(trial, path.stem), base_overlay=overlay)
+                except ReductionError as error:
+                    refused[path.name] = str(error)
+        if not refused:
+            raise
+        accepted = [path for path in references if Path(path).name not in refused]
+        result = deliver(accepted, context, tier, types, cache, overlay)
+        return {**result, "left_out": {**result["left_out"], **refused}}
 
 
 def _find_refused(references):

@@ -4,6 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 
 from drs.errors import ReductionError
+from drs.headers import parse_utc
 from drs.product import VERSION
 
 WCS = re.compile(
@@ -13,6 +14,7 @@ LEGAL = re.compile(r"[A-Z0-9_-]{1,8}")
 DROPPED = ("DATE", "CHECKSUM", "DATASUM", "LONGSTRN", "DRSVER", "FILENAME", "FILETYPE")
 MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC)
 JD_MINUS_MJD = 2400000.5
+MJD_END = 1e6  # no exposure is later
 MODELS = {"IMG": "ImagerModel", "SLICER": "IFUImageModel", "LENSLET": "IFUImageModel"}
 
 
@@ -44,14 +46,15 @@ def time_keywords(keywords, times_s):
     ----------
     keywords : mapping
         EXPDTST, EXPMJDST or EXPJDST (in this order) give the start; likewise for middle and end, if they are there.
+        Text with a time zone is converted to UTC, text without one is UTC.
     times_s : ndarray, (n_group, n_read)
         Times of the reads since the reset of their group.
 
     Returns
     -------
     dict
-        EXPTIME (first to last read), TOTTIME, NGROUPS, NREADS, EXPDTST and EXPMJDST, EXPMJDMD, EXPMJDEN. Without an
-        end in the header the groups follow each other without a pause.
+        EXPTIME (first to last read), TOTTIME, NGROUPS, NREADS, EXPDTST and EXPMJDST, EXPMJDMD, EXPMJDEN; EXPDTMID and
+        EXPDTEND where they are not in UTC. Without an end in the header the groups follow each other without a pause.
     """
     n_group, n_read = times_s.shape
     exptime = float((times_s[:, -1] - times_s[:, 0]).mean())
@@ -65,23 +68,33 @@ def time_keywords(keywords, times_s):
     middle = (start + end) / 2 if middle is None else middle
     moments = {"EXPMJDST": start, "EXPMJDMD": middle, "EXPMJDEN": end}
     found |= {key: round(value, 9) for key, value in moments.items()}
-    if "EXPDTST" not in keywords:
-        moment = (MJD_ZERO + timedelta(days=start)).isoformat(timespec="milliseconds")
-        found["EXPDTST"] = moment.removesuffix("+00:00")
+    for key, mjd in {"EXPDTST": start, "EXPDTMID": middle, "EXPDTEND": end}.items():
+        text = keywords.get(key)
+        has_zone = bool(text) and datetime.fromisoformat(text).tzinfo is not None
+        if has_zone or (key == "EXPDTST" and not text):
+            found[key] = _iso(mjd)
     return found
+
+
+def _iso(mjd):
+    """Return an MJD as ISO text (UTC) with milliseconds."""
+    moment = MJD_ZERO + timedelta(milliseconds=round(mjd * 86_400_000))
+    return moment.isoformat(timespec="milliseconds").removesuffix("+00:00")
 
 
 def _mjd(keywords, text_key, *number_keys):
     """Return a moment as MJD, from ISO text or from MJD or JD; None when the header has none."""
     try:
         if text := keywords.get(text_key):
-            moment = datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=UTC)
-            return (moment - MJD_ZERO) / timedelta(days=1)
+            return (parse_utc(text) - MJD_ZERO) / timedelta(days=1)
         for key in number_keys:
             if key in keywords:
                 value = float(keywords[key])
-                return value - JD_MINUS_MJD if value > JD_MINUS_MJD else value
-    except (TypeError, ValueError, AttributeError) as error:
+                value = value - JD_MINUS_MJD if value > JD_MINUS_MJD else value
+                if not 0 <= value < MJD_END:
+                    raise ValueError(f"{key} is {keywords[key]}")
+                return value
+    except (TypeError, ValueError, OverflowError) as error:
         raise ReductionError(
             f"{text_key} or {' or '.join(number_keys)} cannot be read ({error}); correct it"
         ) from error
@@ -94,5 +107,5 @@ def correction_lines(raw, corrections):
     for correction in corrections:
         for key, value in correction["set"].items():
             line = f"corrected {key} = {value!r} (was {raw.get(key)!r}): {correction['reason']}"
-            lines.append(" ".join(line.split()).encode("ascii", "replace").decode())
+            lines.append(re.sub("[^ -~]", "?", " ".join(line.split())))
     return tuple(lines)

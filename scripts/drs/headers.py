@@ -6,12 +6,16 @@ file, a missing END card or bytes behind the last block show without reading dat
 
 import gzip
 import math
+import warnings
+import zlib
+from datetime import UTC, datetime
 from pathlib import Path
 
 from drs.errors import ReductionError
 
 BLOCK = 2880
 MAX_HEADER_BLOCKS = 400  # 14400 cards; more is not a header but a file without END
+BITPIX = (8, 16, 32, 64, -32, -64)
 SUFFIXES = (".fits", ".fits.gz", ".fits.fz")
 
 
@@ -32,15 +36,27 @@ def scan_headers(path):
     Raises
     ------
     ReductionError
-        Not FITS, no END card, unreadable cards, or truncated; the text says where.
+        Not FITS, no END card, unreadable cards, structure that makes no sense, damaged or truncated; the text says
+        where. Nothing else is raised, whatever the file holds.
     """
     path = Path(path)
     try:
-        with _open(path) as stream:
+        with _open(path) as stream, warnings.catch_warnings(action="ignore"):
             return _scan(stream, _size(path))
-    except (OSError, EOFError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise ReductionError(f"cannot be read to its end ({reason}): transfer the file again") from error
+    except ReductionError:
+        raise
+    except (OSError, EOFError, zlib.error) as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise ReductionError(f"{error.strerror}: check the file or transfer it again") from error
+        raise ReductionError(f"cannot be read to its end ({error}): transfer the file again") from error
+    except Exception as error:  # astropy promises no closed set of exceptions for nonsense in a header
+        raise ReductionError(f"its headers make no sense ({error!r}): transfer the file again") from error
+
+
+def parse_utc(text):
+    """Return ISO text as a moment in UTC; text without a time zone is UTC."""
+    moment = datetime.fromisoformat(text)
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _open(path):
@@ -66,7 +82,7 @@ def _scan(stream, size):
         if keywords is None:
             keywords = _plain_keywords(header)
         if shape := _image_shape(header):
-            images.append((str(header.get("EXTNAME", "")).strip(), shape))
+            images.append((str(_value(header, "EXTNAME", "")).strip(), shape))
         position = _skip_data(stream, position, _data_size(header), size)
     return {"keywords": keywords, "images": images, "notes": notes}
 
@@ -91,25 +107,32 @@ def _read_header(stream, position, *, first):
             try:
                 return fits.Header.fromstring(text.decode("ascii")), position
             except (ValueError, UnicodeDecodeError) as error:
-                raise ReductionError(f"a header holds what is not FITS ({error})") from error
+                raise ReductionError(f"a header holds what is not FITS ({error}): transfer the file again") from error
     raise ReductionError("a header without END card: the file is corrupt, transfer it again")
 
 
 def _plain_keywords(header):
     """Return the cards of a header as a dict of plain values; a card that cannot be parsed is refused."""
-    from astropy.io import fits
-
     keywords = {}
     for card in header.cards:
         if card.keyword in ("", "COMMENT", "HISTORY", "END"):
             continue
-        try:
-            value = card.value
-        except fits.VerifyError as error:
-            raise ReductionError(f"card {card.keyword} cannot be read: correct it in exposures.yaml") from error
-        if isinstance(value, str | int | float | bool) and not _is_nan(value):
+        value = _card_value(card)
+        if value is not None and not _is_nan(value):
             keywords[card.keyword] = value
     return keywords
+
+
+def _card_value(card):
+    """Return the value of a card; None without one of a plain type."""
+    from astropy.io import fits
+
+    try:
+        value = card.value
+    except (fits.VerifyError, ValueError) as error:
+        advice = "transfer the file again, or mend its header"
+        raise ReductionError(f"card {card.keyword!r} cannot be read: {advice}") from error
+    return value if isinstance(value, str | int | float | bool) else None
 
 
 def _is_nan(value):
@@ -117,16 +140,34 @@ def _is_nan(value):
     return isinstance(value, float) and not math.isfinite(value)
 
 
+def _value(header, keyword, default=None):
+    """Return the plain value of a keyword, `default` where it is absent or has none."""
+    value = _card_value(header.cards[keyword]) if keyword in header else None
+    return default if value is None else value
+
+
+def _count(header, keyword, default=None):
+    """Return a keyword of the file's structure that is a whole number of at least 0."""
+    value = _value(header, keyword, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        found = "missing" if value is None else repr(value)
+        raise ReductionError(f"{keyword} is {found}, expected a whole number from 0 on: transfer the file again")
+    return value
+
+
 def _axes(header, prefix="NAXIS"):
     """Return the lengths NAXIS1... of an HDU in FITS order."""
-    return [int(header[f"{prefix}{k}"]) for k in range(1, int(header.get(prefix, 0)) + 1)]
+    n_axis = _count(header, prefix, 0)
+    if n_axis > 999:
+        raise ReductionError(f"{prefix} is {n_axis}, expected at most 999: transfer the file again")
+    return [_count(header, f"{prefix}{k}") for k in range(1, n_axis + 1)]
 
 
 def _image_shape(header):
     """Return the shape (numpy order) of an image HDU, tile-compressed ones included; () for others."""
-    if header.get("ZIMAGE"):
+    if _value(header, "ZIMAGE"):
         return tuple(reversed(_axes(header, "ZNAXIS")))
-    if header.get("XTENSION", "IMAGE").strip() != "IMAGE":
+    if str(_value(header, "XTENSION", "IMAGE")).strip() != "IMAGE":
         return ()
     return tuple(reversed(_axes(header)))
 
@@ -136,8 +177,12 @@ def _data_size(header):
     axes = _axes(header)
     if not axes:
         return 0
-    elements = math.prod(axes) if axes[0] or not header.get("GROUPS") else math.prod(axes[1:])
-    size = abs(int(header["BITPIX"])) // 8 * int(header.get("GCOUNT", 1)) * (int(header.get("PCOUNT", 0)) + elements)
+    bitpix = _value(header, "BITPIX")
+    if not isinstance(bitpix, int) or bitpix not in BITPIX:
+        found, known = "missing" if bitpix is None else repr(bitpix), ", ".join(map(str, BITPIX))
+        raise ReductionError(f"BITPIX is {found}, expected one of {known}: transfer the file again")
+    elements = math.prod(axes) if axes[0] or not _value(header, "GROUPS") else math.prod(axes[1:])
+    size = abs(bitpix) // 8 * _count(header, "GCOUNT", 1) * (_count(header, "PCOUNT", 0) + elements)
     return -(-size // BLOCK) * BLOCK
 
 
@@ -146,7 +191,7 @@ def _skip_data(stream, position, n_bytes, size):
     end = position + n_bytes
     if size is not None:
         found = min(size, end)
-        stream.seek(end)
+        stream.seek(found)
     else:
         found, missing = position, n_bytes
         while missing and (chunk := stream.read(min(missing, 1 << 22))):

@@ -40,18 +40,17 @@ def reference_keywords(combined, reftype, useafter, description):
     reftype : str
         CRDS file kind, for example 'DARK'.
     useafter : str
-        Start of the night, ISO.
+        Time from which, or near which, the reference holds, ISO.
     description : str
     """
     missing = [key for key in ("INSTRUME", "DETECTOR", "READMODE", "SUBARRAY") if key not in combined]
     if missing:
         raise ReductionError(f"the members of a {reftype} differ in {', '.join(missing)}: they cannot be combined")
-    day = f"{useafter[:10]}"
     return combined | {
         "REFTYPE": reftype,
         "REFVER": "0.0.1",
         "USEAFTER": useafter,
-        "PEDIGREE": f"INFLIGHT {day} {combined.get('EXPDTEND', combined['EXPDTST'])[:10]}",
+        "PEDIGREE": f"INFLIGHT {combined['EXPDTST'][:10]} {combined.get('EXPDTEND', combined['EXPDTST'])[:10]}",
         "AUTHOR": "Liger/IRIS data reduction",
         "DESCRIP": description,
     }

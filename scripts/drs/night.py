@@ -5,17 +5,21 @@ reason. Names of files are never parsed; two files with one identity are both re
 """
 
 import math
+import os
 import re
+import stat
 from datetime import UTC, datetime, timedelta
 
 from drs.errors import ReductionError
-from drs.headers import SUFFIXES, scan_headers
+from drs.headers import SUFFIXES, parse_utc, scan_headers
 from drs.keywords import CONFIGURATION, IDENTITY
 from drs.schema import PRODUCTS, load_schema
 
 MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC)
 JD_MINUS_MJD = 2400000.5
 MS_PER_DAY = 86_400_000
+YEARS = (1990, 2100)  # of every exposure; a start outside is a mistake
+PRINTABLE = re.compile(r"[ -~]*")  # what a FITS card can hold
 REQUIRED = ("INSTRUME", "DETECTOR", "EXPNUM")
 DEFAULTS = {
     "PROGNUM": "P001",
@@ -41,15 +45,21 @@ def scan_raw(folder, cache):
     Returns
     -------
     scans : dict
-        File name -> {size, mtime_ns, and either keywords, images, notes or error}.
+        File name -> {size, mtime_ns, and either keywords, images, notes or error}. A name that is no plain text is
+        shown with escapes and not opened.
     """
     scans = {}
     for path in sorted(folder.iterdir()):
         if not path.name.endswith(SUFFIXES):
             continue
+        if (shown := _show_name(path.name)) != path.name:
+            scans[shown] = {"error": "its name holds bytes or characters that are no plain text: rename the file"}
+            continue
         try:
-            stat = path.stat()
-            stamp = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns}
+            facts = path.stat()
+            stamp = {"size": facts.st_size, "mtime_ns": facts.st_mtime_ns}
+            if not stat.S_ISREG(facts.st_mode):
+                raise ReductionError("not a file: take it out of raw/")
             known = cache.get(path.name, {})
             if all(known.get(key) == value for key, value in stamp.items()):
                 scans[path.name] = known
@@ -60,6 +70,12 @@ def scan_raw(folder, cache):
         except OSError as error:
             scans[path.name] = {"error": f"cannot be opened ({error.strerror}): check the file or link"}
     return scans
+
+
+def _show_name(name):
+    """Return a file's name as any terminal and JSON hold it: what is not printable UTF-8, and backslashes, escaped."""
+    text = os.fsencode(name.replace("\\", "\\\\")).decode(errors="backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def build_rows(scans, instruments, associations, corrections):
@@ -166,6 +182,9 @@ def _check_keywords(keywords):
         missing.append("IMTYPE (or OBSNAME)")
     if missing:
         raise ReductionError(f"keyword {', '.join(missing)} is missing: give it in exposures.yaml (correct: set:)")
+    for key, value in keywords.items():
+        if isinstance(value, str) and not PRINTABLE.fullmatch(value):
+            raise ReductionError(f"keyword {key} is {value!a}, expected printable ASCII: correct it in exposures.yaml")
     schema = load_schema(PRODUCTS / "common.yaml")
     legal = schema.schema["$defs"]["keywords"]["properties"]
     for key in sorted(legal.keys() & keywords.keys() - {"TELESCOP", "DRSVER", "DATAMODL"}):
@@ -197,15 +216,23 @@ def _start_mjd(keywords):
         if text:
             if "T" not in text and keywords.get("TIME-OBS"):
                 text = f"{text}T{keywords['TIME-OBS']}"
-            moment = datetime.fromisoformat(text.removesuffix("Z")).replace(tzinfo=UTC)
-            return round((moment - MJD_ZERO) / timedelta(days=1), 9)
+            return _check_date((parse_utc(text) - MJD_ZERO) / timedelta(days=1), text)
         for key in ("EXPMJDST", "EXPJDST"):
             if key in keywords:
                 value = float(keywords[key])
-                return round(value - JD_MINUS_MJD if value > JD_MINUS_MJD else value, 9)
-    except (TypeError, ValueError) as error:
+                return _check_date(value - JD_MINUS_MJD if value > JD_MINUS_MJD else value, f"{key} {value}")
+    except (TypeError, ValueError, OverflowError) as error:
         raise ReductionError(f"the start time cannot be read ({error}): give EXPDTST as 2024-09-24T05:00:00") from error
     raise ReductionError("no start time (EXPDTST, EXPMJDST or DATE-OBS): give EXPDTST in exposures.yaml")
+
+
+def _check_date(mjd, found):
+    """Return the MJD of a start, rounded to 0.1 ms; refuse one that is no exposure's."""
+    first, last = ((datetime(year, 1, 1, tzinfo=UTC) - MJD_ZERO).days for year in YEARS)
+    if not first <= mjd < last:
+        advice = "give EXPDTST as 2024-09-24T05:00:00 in exposures.yaml"
+        raise ReductionError(f"the start time {found} is outside {YEARS[0]} to {YEARS[1]}: {advice}")
+    return round(mjd, 9)
 
 
 def _iso(mjd):
@@ -240,7 +267,7 @@ def _check_shape(images):
 
 def _check_needs(kind, keys):
     """Refuse what cannot be calibrated: a science frame without pointing, a light frame without filter."""
-    needs = {"science": ("RA", "DEC", "FILTER"), "sky": ("FILTER",), "flat": ("FILTER",)}.get(kind, ())
+    needs = {"science": ("RA", "DEC", "PA", "FILTER"), "sky": ("FILTER",), "flat": ("FILTER",)}.get(kind, ())
     absent = [key for key in needs if keys[key] in (None, "NONE")]
     if absent:
         raise ReductionError(f"a {kind} exposure without {', '.join(absent)}: give it in exposures.yaml")

@@ -39,6 +39,8 @@ class Ramp:
         PRIMARY keywords without structure.
     times_s : ndarray, float64, (n_group, n_read)
         Time of each read since the reset of its group.
+    times_source : str
+        Where they came from: TIMES (the extension), READTIME or EXPTIME (the keyword, for equally spaced reads).
     shape : tuple
         (n_group, n_read, ny, nx)
     """
@@ -46,6 +48,7 @@ class Ramp:
     path: Path
     keywords: dict
     times_s: np.ndarray
+    times_source: str
     shape: tuple
     pixels: "_Pixels" = field(repr=False)
 
@@ -177,15 +180,15 @@ def open_ramp(path, corrections=()):
             index = _find_image(hdus, scan["images"])
             stored = hdus["TIMES"].data if "TIMES" in hdus else None
             shape, order = find_axes(hdus[index].shape, None if stored is None else stored.shape)
-            times_s = _times(stored, shape, keywords)
+            times_s, times_source = _times(stored, shape, keywords)
             _check_counts(shape, keywords)
             pixels = _locate(plain, hdus[index], order, stack)
         except ReductionError as error:
             raise ReductionError(f"{path}: {error}") from error
-        except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError) as error:
+        except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, fits.VerifyError) as error:
             raise ReductionError(f"{path} cannot be read ({error}); transfer it again") from error
         keywords = {key: value for key, value in keywords.items() if _is_science(key)}
-        yield Ramp(path, keywords, times_s, shape, pixels)
+        yield Ramp(path, keywords, times_s, times_source, shape, pixels)
 
 
 def _decompress(path, stack):
@@ -246,17 +249,22 @@ def find_axes(shape, times_shape):
 
 
 def _times(stored, shape, keywords):
-    """Return the times of the reads (n_group, n_read) from TIMES, READTIME, or EXPTIME."""
+    """Return the times of the reads (n_group, n_read), and where they came from: TIMES, READTIME, or EXPTIME.
+
+    EXPTIME is the time from the first to the last read, so it spans n_read - 1 intervals.
+    """
     n_group, n_read = shape[:2]
     if stored is not None:
         times_s = np.array(stored, dtype=np.float64).reshape(n_group, n_read)
         if not (np.isfinite(times_s).all() and (np.diff(times_s) > 0).all()):
             raise ReductionError("TIMES must increase from read to read within each group and be finite; correct it")
-        return times_s
-    for key, divisor in (("READTIME", 1), ("EXPTIME", n_read)):
+        return times_s, "TIMES"
+    for key, n_interval in (("READTIME", 1), ("EXPTIME", n_read - 1)):
         value = keywords.get(key)
         if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-            return np.arange(1, n_read + 1, dtype=np.float64)[np.newaxis] * (value / divisor)
+            if n_interval < 1:
+                raise ReductionError("no extension TIMES and no READTIME, and one read has no EXPTIME; add READTIME")
+            return np.arange(1, n_read + 1, dtype=np.float64)[np.newaxis] * (value / n_interval), key
     raise ReductionError("no extension TIMES, and neither READTIME nor EXPTIME is a number of seconds; add one of them")
 
 

@@ -1,5 +1,6 @@
 """Schemas of the products (config/products) and of the YAML files a user writes."""
 
+import math
 from functools import cache
 from pathlib import Path
 
@@ -10,8 +11,25 @@ from referencing.jsonschema import DRAFT202012
 
 from drs.errors import ReductionError
 
-YAML_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 PRODUCTS = Path(__file__).resolve().parents[2] / "config" / "products"
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """Safe YAML of what JSON and FITS hold: a date stays the text it is, a number is finite."""
+
+    def construct_finite(self, node):
+        """Return the number in a node; refuse .nan and .inf."""
+        value = self.construct_yaml_float(node)
+        if not math.isfinite(value):
+            raise yaml.constructor.ConstructorError(None, None, f"{node.value} is not a number", node.start_mark)
+        return value
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith(":timestamp")]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_finite)
 
 
 @cache
@@ -26,10 +44,10 @@ def load_schema(path):
 
 
 def load_yaml(path):
-    """Return what the YAML file `path` holds; a defect is named with its line."""
+    """Return what the YAML file `path` holds, dates as text; a defect is named with its line."""
     try:
-        return yaml.load(Path(path).read_text(), Loader=YAML_LOADER)
-    except yaml.YAMLError as error:
+        return yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_Loader)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: not UTF-8, or a number such as 0x_
         raise ReductionError(f"{path} is not valid YAML: {error}") from error
 
 

@@ -2,6 +2,7 @@ import os
 import shutil
 
 import pytest
+from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference_cache import TYPES, list_bytes, make_cache, make_request, read_rows, write_reference
@@ -216,23 +217,59 @@ def test_a_prediction_does_not_look_at_the_files(copied):
 
 
 def test_an_override_is_taken_and_its_differences_are_told(cache, context, tmp_path):
-    path = write_reference(tmp_path, "flat", FILTER="J", DETECTOR="IMG2")
+    path = write_reference(tmp_path, "flat", FILTER="J", READMODE="FAST", PUPIL="COLD")
     manifest = resolve_one(make_request("flat", FILTER="K", override={"flat": str(path)}), context, cache)
     entry = manifest["references"]["flat"]
     assert (manifest["status"], entry["source"], entry["sha1"]) == ("resolved", "override", references.sha1(path))
     (line,) = references.override_warnings(manifest)
     assert "FILTER is J in the reference, K in the exposure" in line
-    assert "DETECTOR is IMG2" in line
+    assert "PUPIL is COLD in the reference, CLEAR in the exposure" in line
     references.write_manifests({"a": manifest}, tmp_path / "manifests")
     assert references.open_references(tmp_path / "manifests" / "a.json", ["flat"], [cache])["flat"] == path
+
+
+@pytest.mark.parametrize("other", [{"DETECTOR": "IMG2"}, {"INSTRUME": "Liger", "DETECTOR": "IMG", "FILTER": "H"}])
+def test_an_override_holds_for_its_own_detector(cache, context, tmp_path, other):
+    path = write_reference(tmp_path, "flat", FILTER="Y")
+    override = {"flat": str(path)}
+    requests = {
+        "own": make_request("flat", override=override),
+        "other": make_request("flat", override=override, **other),
+    }
+    found = bestrefs.resolve(requests, context, TYPES, cache)
+    assert found["own"]["references"]["flat"]["source"] == "override"
+    requests["other"].pop("override")
+    assert found["other"] == bestrefs.resolve(requests, context, TYPES, cache)["other"]
+    assert found["other"]["references"]["flat"]["source"] == "context"
+    assert references.override_warnings(found["other"]) == ()
+
+
+def test_an_override_of_a_type_that_is_not_needed(cache, context, tmp_path):
+    override = {"flat": str(write_reference(tmp_path, "flat"))}
+    chosen = resolve_one(make_request("dark", override=override), context, cache)["references"]
+    assert chosen["flat"]["source"] == "override"
+    other = resolve_one(make_request("dark", override=override, DETECTOR="IMG2"), context, cache)
+    assert (other["status"], other["references"]["flat"]["status"]) == ("resolved", "not needed")
 
 
 def test_an_override_that_is_no_such_reference_fails(cache, context, tmp_path):
     path = write_reference(tmp_path, "dark")
     manifest = resolve_one(make_request(override={"flat": str(path)}), context, cache)
-    assert "is a DarkModel, not FlatModel" in manifest["reason"]
+    assert "is a DarkModel, not FlatModel; correct override in the configuration" in manifest["reason"]
     manifest = resolve_one(make_request(override={"flat": "nowhere.fits"}), context, cache)
-    assert "nowhere.fits cannot be read" in manifest["reason"]
+    assert manifest["status"] == "failed"
+    assert "nowhere.fits cannot be read as FITS (No such file" in manifest["reason"]
+    path.write_bytes(path.read_bytes()[:5000])
+    manifest = resolve_one(make_request("flat", override={"flat": str(path)}, DETECTOR="IMG2"), context, cache)
+    assert manifest["status"] == "failed"
+    assert "cannot be read as FITS (truncated" in manifest["reason"]
+
+
+def test_an_override_that_does_not_say_its_detector_fails(cache, context, tmp_path):
+    path = write_reference(tmp_path, "flat")
+    fits.delval(path, "DETECTOR")
+    manifest = resolve_one(make_request("flat", override={"flat": str(path)}), context, cache)
+    assert "does not say its DETECTOR; correct override in the configuration" in manifest["reason"]
 
 
 def test_a_changed_or_missing_context_is_refused(copied):

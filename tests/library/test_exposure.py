@@ -48,9 +48,31 @@ def test_start_and_end_in_any_form(keywords):
     assert found["EXPDTST"] == "2026-04-27T12:00:00.000"
 
 
+@pytest.mark.parametrize("start", ["2026-04-27T17:00:00.125+05:00", "2026-04-27T12:00:00.125Z"])
+def test_times_are_converted_to_utc(start):
+    keywords = {"EXPDTST": start, "EXPDTMID": "2026-04-27T02:15:00-10:00", "EXPDTEND": "2026-04-27T14:30:00+02:00"}
+    found = time_keywords(keywords, make_times(1, 2))
+    assert found["EXPDTST"] == "2026-04-27T12:00:00.125"
+    assert found["EXPDTMID"] == "2026-04-27T12:15:00.000"
+    assert found["EXPDTEND"] == "2026-04-27T12:30:00.000"
+    np.testing.assert_allclose(found["EXPMJDST"], 61157.5 + 0.125 / 86400, atol=1e-9)
+    np.testing.assert_allclose(found["EXPMJDMD"], 61157.5 + 0.25 / 24, atol=1e-9)
+    np.testing.assert_allclose(found["EXPMJDEN"], 61157.5 + 0.5 / 24, atol=1e-9)
+
+
+def test_times_in_utc_stay_the_text_they_are():
+    found = time_keywords({"EXPDTST": "2026-04-27T12:00:00", "EXPDTEND": "2026-04-27T13:00:00"}, make_times(1, 2))
+    assert not {"EXPDTST", "EXPDTMID", "EXPDTEND"} & found.keys()
+
+
 @pytest.mark.parametrize(
     ("keywords", "message"),
-    [({}, "no start time"), ({"EXPDTST": "noon"}, "cannot be read"), ({"EXPDTST": 3}, "cannot")],
+    [
+        ({}, "no start time"),
+        ({"EXPDTST": "noon"}, "cannot be read"),
+        ({"EXPDTST": 3}, "cannot"),
+        ({"EXPJDST": 1e300}, "cannot"),
+    ],
 )
 def test_refused(keywords, message):
     with pytest.raises(ReductionError, match=message):
@@ -58,8 +80,10 @@ def test_refused(keywords, message):
 
 
 def test_corrections_leave_a_line():
-    lines = correction_lines({"FILTER": "J"}, [{"set": {"FILTER": "Ks", "PA": 3.0}, "reason": "wheel\nstuck – seen"}])
+    lines = correction_lines(
+        {"FILTER": "J"}, [{"set": {"FILTER": "Ks", "PA": 3.0}, "reason": "wheel\nstuck – seen\x1b"}]
+    )
     assert lines == (
-        "corrected FILTER = 'Ks' (was 'J'): wheel stuck ? seen",
-        "corrected PA = 3.0 (was None): wheel stuck ? seen",
+        "corrected FILTER = 'Ks' (was 'J'): wheel stuck ? seen?",
+        "corrected PA = 3.0 (was None): wheel stuck ? seen?",
     )

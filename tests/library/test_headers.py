@@ -1,20 +1,28 @@
 """Structure of FITS files: whole, cut, with junk, and no FITS at all."""
 
 import gzip
+import json
 import shutil
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
 from astropy.io import fits
+from hypothesis import given
+from hypothesis import strategies as st
 
 from drs.errors import ReductionError
-from drs.headers import scan_headers
+from drs.headers import parse_utc, scan_headers
 
 
 @pytest.fixture
 def ramp(tmp_path):
     """Path of a small whole Level 0 file."""
-    path = tmp_path / "a.fits"
+    return write_ramp(tmp_path / "a.fits")
+
+
+def write_ramp(path):
+    """Write a small whole Level 0 file."""
     primary = fits.PrimaryHDU()
     primary.header["INSTRUME"] = "IRIS"
     primary.header["EXPNUM"] = 3
@@ -22,6 +30,14 @@ def ramp(tmp_path):
     times = fits.ImageHDU(np.arange(4.0)[None], name="TIMES")
     fits.HDUList([primary, data, times]).writeto(path)
     return path
+
+
+def replace_card(path, keyword, card, n_header=0):
+    """Replace a card of the n-th header by other text; a card of blanks takes it away."""
+    content = path.read_bytes()
+    start = [k for k in range(0, len(content), 2880) if content[k : k + 8] in (b"SIMPLE  ", b"XTENSION")][n_header]
+    place = content.index(keyword.encode().ljust(8) + b"=", start)
+    path.write_bytes(content[:place] + card.encode("latin-1").ljust(80) + content[place + 80 :])
 
 
 def test_whole_file_gives_keywords_and_shapes(ramp):
@@ -89,3 +105,109 @@ def test_values_without_meaning_count_as_missing(ramp):
     content = ramp.read_bytes().replace(b"EXPNUM  =                    3", b"EXPNUM  =                     ")
     ramp.write_bytes(content)
     assert "EXPNUM" not in scan_headers(ramp)["keywords"]
+
+
+def test_a_flipped_bit_in_a_gzip_is_refused(ramp, tmp_path):
+    path = tmp_path / "b.fits.gz"
+    content = bytearray(gzip.compress(ramp.read_bytes()))
+    content[40] ^= 0xFF
+    path.write_bytes(content)
+    with pytest.raises(ReductionError, match=r"cannot be read to its end \(Error .*transfer the file again"):
+        scan_headers(path)
+
+
+@pytest.mark.parametrize(
+    ("keyword", "card", "message"),
+    [
+        ("NAXIS1", "", "NAXIS1 is missing, expected a whole number"),
+        ("NAXIS1", "NAXIS1  =                   'x'", "NAXIS1 is 'x'"),
+        ("NAXIS1", "NAXIS1  =                  -700", "NAXIS1 is -700"),
+        ("NAXIS1", "NAXIS1  =                   7.0", r"NAXIS1 is 7\.0"),
+        ("NAXIS1", "NAXIS1  = 99999999999999999999999999", "truncated: its headers state at least"),
+        ("NAXIS", "NAXIS   =            2000000000", "expected at most 999"),
+        ("NAXIS", "NAXIS   =                     5", "NAXIS5 is missing"),
+        ("BITPIX", "BITPIX  =                    17", "BITPIX is 17, expected one of 8, 16"),
+        ("BITPIX", "", "BITPIX is missing"),
+        ("PCOUNT", "PCOUNT  = 'x'", "PCOUNT is 'x'"),
+        ("GCOUNT", "GCOUNT  =                     T", "GCOUNT is True"),
+        ("EXTNAME", "EXTNAME = 'DA\x1bTA'", "card 'EXTNAME' cannot be read"),
+        ("EXTNAME", "EXTNAME = 'DÄTA'", "what is not FITS"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_structure_that_makes_no_sense_is_refused(ramp, keyword, card, message, packed):
+    replace_card(ramp, keyword, card, n_header=1)
+    if packed:
+        packed = ramp.with_name("a.fits.gz")
+        packed.write_bytes(gzip.compress(ramp.read_bytes()))
+    with pytest.raises(ReductionError, match=message):
+        scan_headers(packed or ramp)
+
+
+def test_an_unreadable_card_is_named(ramp):
+    replace_card(ramp, "INSTRUME", "INSTRUME= 'IRIS")
+    with pytest.raises(ReductionError, match="card 'INSTRUME' cannot be read"):
+        scan_headers(ramp)
+
+
+def test_what_cannot_be_opened_is_refused(tmp_path):
+    for path in (tmp_path, tmp_path / "nowhere.fits"):
+        with pytest.raises(ReductionError, match="check the file"):
+            scan_headers(path)
+
+
+@pytest.fixture(scope="module")
+def forms(tmp_path_factory):
+    """Suffix -> (path to write to, bytes of a whole file)."""
+    folder = tmp_path_factory.mktemp("fuzz")
+    content = write_ramp(folder / "whole.fits").read_bytes()
+    return {
+        ".fits": (folder / "x.fits", content),
+        ".fits.gz": (folder / "x.fits.gz", gzip.compress(content, mtime=0)),
+    }
+
+
+def check_scan_or_refusal(path, content):
+    """Check that a file gives a scan that JSON can hold, or a refusal that a terminal can hold."""
+    path.write_bytes(content)
+    try:
+        scan = scan_headers(path)
+    except ReductionError as error:
+        assert str(error).isprintable()
+    else:
+        json.dumps(scan, allow_nan=False).encode()
+
+
+@pytest.mark.parametrize("suffix", [".fits", ".fits.gz"])
+@given(data=st.data())
+def test_no_damage_is_more_than_a_refusal(forms, suffix, data):
+    path, whole = forms[suffix]
+    content = bytearray(whole)
+    damage = st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255))
+    for place, byte in data.draw(st.lists(damage, min_size=1, max_size=4)):
+        content[place] = byte
+    end = data.draw(st.one_of(st.just(len(content)), st.integers(0, len(content))))
+    check_scan_or_refusal(path, content[:end])
+
+
+tokens = st.sampled_from(["", "x", "'x'", "-1", "0", "1E999", "9" * 25, "T", "(1,2)", "1.5", "'", "\0", "\x1b[0m", "/"])
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), tokens), min_size=1, max_size=3))
+def test_no_value_of_a_card_is_more_than_a_refusal(forms, changes):
+    path, whole = forms[".fits"]
+    cards = [k for k in range(0, len(whole), 80) if whole[k + 8 : k + 10] == b"= "]
+    content = bytearray(whole)
+    for number, value in changes:
+        place = cards[number % len(cards)]
+        content[place + 10 : place + 80] = value.rjust(20).ljust(70).encode()
+    check_scan_or_refusal(path, content)
+
+
+@pytest.mark.parametrize(
+    ("text", "hour"),
+    [("06:00:00", 6), ("06:00:00Z", 6), ("06:00:00+05:00", 1), ("06:00:00-10:00", 16), ("06:00:00.000+00:00", 6)],
+)
+def test_moments_are_in_utc(text, hour):
+    assert parse_utc(f"2024-09-24T{text}") == datetime(2024, 9, 24, hour, tzinfo=UTC)
+    assert parse_utc(f"2024-09-24T{text}").utcoffset().total_seconds() == 0

@@ -42,7 +42,7 @@ def test_combinations_of_combinations_count_exposures():
 
 def test_reference_keywords_and_members_that_differ():
     made = reference_keywords(combine_keywords([FIRST, SECOND]), "DARK", "2024-09-24T22:00:00", "dark")
-    assert made["PEDIGREE"] == "INFLIGHT 2024-09-24 2024-09-25"
+    assert made["PEDIGREE"] == "INFLIGHT 2024-09-25 2024-09-25"
     assert (made["REFTYPE"], made["USEAFTER"]) == ("DARK", "2024-09-24T22:00:00")
     with pytest.raises(ReductionError, match="differ in READMODE"):
         reference_keywords(combine_keywords([FIRST, SECOND | {"READMODE": "FAST"}]), "DARK", "x", "dark")

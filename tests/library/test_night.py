@@ -1,8 +1,13 @@
 """The night table: identities, kinds, and a reason for every file that is not reduced."""
 
+import gzip
+import json
+import os
 import re
 
+import numpy as np
 import pytest
+from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
 from nights import INSTRUMENTS, RULES, night, scan
@@ -61,7 +66,17 @@ def test_semester_of_the_night_when_the_header_has_none(start, semester):
         ({"IMTYPE": "MIRACLE"}, "none of SCI"),
         ({"EXPDTST": "yesterday"}, "start time cannot be read"),
         ({"EXPDTST": None}, "no start time"),
+        ({"EXPDTST": "0001-01-01T00:00:00"}, "start time 0001-01-01T00:00:00 is outside 1990 to 2100"),
+        ({"EXPDTST": "0001-01-01T00:00:00+05:00"}, "start time cannot be read"),
+        ({"EXPDTST": "2100-01-01T00:00:00"}, "outside 1990 to 2100"),
+        ({"EXPDTST": "1989-12-31T23:59:59"}, "outside 1990 to 2100"),
+        ({"EXPDTST": None, "EXPMJDST": 1e300}, "outside 1990 to 2100"),
+        ({"EXPDTST": None, "EXPMJDST": -5}, "outside 1990 to 2100"),
+        ({"EXPDTST": None, "EXPJDST": "noon"}, "start time cannot be read"),
+        ({"OBJECT": "caf\udce9\n"}, r"OBJECT is 'caf\\udce9\\n', expected printable ASCII"),
+        ({"PROGNUM": "P123\n"}, "PROGNUM is 'P123"),
         ({"RA": None}, "without RA"),
+        ({"PA": None}, "a science exposure without PA: give it in exposures.yaml"),
         ({"FILTER": None}, "without FILTER"),
         ({"OBSNAME": "IMG1-DRK"}, "disagree"),
     ],
@@ -86,6 +101,8 @@ def test_wrong_dimensions_are_rejected(shape):
         ({"EXPJDST": 2460578.75}, "2024-09-25T06:00:00.000"),
         ({"DATE-OBS": "2024-09-25", "TIME-OBS": "06:00:00"}, "2024-09-25T06:00:00.000"),
         ({"DATE-OBS": "2024-09-25T06:00:00.123Z"}, "2024-09-25T06:00:00.123"),
+        ({"DATE-OBS": "2024-09-25T06:00:00+05:00"}, "2024-09-25T01:00:00.000"),
+        ({"DATE-OBS": "2024-09-24", "TIME-OBS": "20:00:00-10:00"}, "2024-09-25T06:00:00.000"),
     ],
 )
 def test_start_time_is_found_under_its_other_names(time, expected):
@@ -145,8 +162,88 @@ def test_a_dangling_link_is_a_rejected_file(tmp_path):
     assert "cannot be opened" in scan_raw(tmp_path, {})["a.fits"]["error"]
 
 
+def test_what_is_no_file_is_a_rejected_file(tmp_path):
+    (tmp_path / "a.fits").mkdir()
+    os.mkfifo(tmp_path / "b.fits")
+    assert {scan["error"] for scan in scan_raw(tmp_path, {}).values()} == {"not a file: take it out of raw/"}
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        (b"caf\xe9.fits", r"caf\xe9.fits"),
+        (b"a\nb.fits", r"a\nb.fits"),
+        (b"a\x1b[2Jb.fits.gz", r"a\x1b[2Jb.fits.gz"),
+        ("a\u2028b.fits".encode(), r"a\u2028b.fits"),
+        (b"a\\nb.fits", r"a\\nb.fits"),
+        ("café Ω.fits".encode(), "café Ω.fits"),
+    ],
+)
+def test_a_name_that_no_terminal_can_show_is_a_rejected_file(tmp_path, name, shown):
+    with open(os.path.join(os.fsencode(tmp_path), name), "wb"):  # noqa: PTH118, PTH123
+        pass
+    scans = scan_raw(tmp_path, {})
+    assert list(scans) == [shown]
+    row = rows_of(json.loads(json.dumps(scans, ensure_ascii=False).encode()))[shown]
+    assert row["status"] == "rejected"
+    assert ("rename the file" in row["reason"]) == (shown != "café Ω.fits")
+    assert rows_of(scans, {"exclude": [{"file": shown, "reason": "junk"}]})[shown]["status"] == "excluded"
+
+
+def write_exposure(path, **changes):
+    """Write a small Level 0 file that the night table accepts."""
+    primary = fits.PrimaryHDU()
+    primary.header.update(scan("SCI", 1, **changes)["keywords"])
+    fits.HDUList([primary, fits.ImageHDU(np.zeros((1, 2, 3, 4), np.uint16), name="DATA")]).writeto(path)
+    return path.read_bytes()
+
+
+def test_bad_files_leave_the_good_one(tmp_path):
+    content = write_exposure(tmp_path / "good.fits")
+    packed = bytearray(gzip.compress(content))
+    packed[40] ^= 0xFF
+    (tmp_path / "flipped.fits.gz").write_bytes(packed)
+    (tmp_path / "axis.fits").write_bytes(content.replace(b"NAXIS1  ", b"NAXISX  "))
+    (tmp_path / "count.fits").write_bytes(
+        content.replace(b"PCOUNT  =                    0", b"PCOUNT  = 'x'".ljust(30))
+    )
+    (tmp_path / "date.fits").write_bytes(content.replace(b"'2024-09-25T", b"'0001-01-01T"))
+    (tmp_path / "huge.fits").write_bytes(content.replace(b"NAXIS1  =  ", b"NAXIS1  = 9"))
+    (tmp_path / "caf\udce9.fits").write_bytes(content)
+    scans = scan_raw(tmp_path, {})
+    rows = rows_of(scans)
+    json.dumps([scans, rows], ensure_ascii=False, allow_nan=False).encode()
+    assert len(rows) == 7
+    assert [file for file, row in rows.items() if row["status"] == "accepted"] == ["good.fits"]
+    assert all(len(row["reason"]) > 20 for file, row in rows.items() if file != "good.fits")
+
+
+@pytest.fixture(scope="module")
+def exposure(tmp_path_factory):
+    """Return (empty folder, bytes of an accepted file, the same gzipped)."""
+    content = write_exposure(tmp_path_factory.mktemp("whole") / "a.fits")
+    return tmp_path_factory.mktemp("fuzz"), content, gzip.compress(content, mtime=0)
+
+
+@given(data=st.data())
+def test_a_damaged_file_is_always_a_row(exposure, data):
+    folder, plain, packed = exposure
+    for name, whole in (("a.fits", plain), ("b.fits.gz", packed)):
+        content = bytearray(whole)
+        damage = st.tuples(st.integers(0, len(whole) - 1), st.integers(0, 255))
+        for place, byte in data.draw(st.lists(damage, max_size=3)):
+            content[place] = byte
+        (folder / name).write_bytes(content[: data.draw(st.sampled_from([None, None, None, 100, -100]))])
+    scans = scan_raw(folder, {})
+    rows = rows_of(scans)
+    assert set(rows) == {"a.fits", "b.fits.gz"}
+    assert all(row["reason"].isprintable() and (row["reason"] or row["status"] == "accepted") for row in rows.values())
+    json.dumps([scans, rows], ensure_ascii=False, allow_nan=False).encode()
+
+
 text = st.text(max_size=12)
-values = st.one_of(text, st.integers(-5, 10**6), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
+dates = st.one_of(st.datetimes(), st.datetimes(timezones=st.timezones())).map(lambda moment: moment.isoformat())
+values = st.one_of(text, dates, st.integers(-5, 10**6), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
 
 
 @given(
@@ -162,7 +259,13 @@ values = st.one_of(text, st.integers(-5, 10**6), st.floats(allow_nan=False, allo
                 "IMTYPE",
                 "OBJECT",
                 "EXPDTST",
+                "EXPMJDST",
+                "EXPJDST",
+                "DATE-OBS",
+                "TIME-OBS",
+                "DATAQUAL",
                 "RA",
+                "PA",
                 "SUBARRID",
                 "FILTER",
                 "OBSNAME",

@@ -41,6 +41,7 @@ def test_every_form_and_order_gives_the_same_reads(tmp_path, reads, order, form)
     assert found.dtype == np.uint16
     np.testing.assert_array_equal(found, reads)
     np.testing.assert_array_equal(ramp.times_s, TIMES)
+    assert ramp.times_source == "TIMES"
     assert ramp.shape == SHAPE
     assert ramp.keywords["OBJECT"] == "star"
     assert "NAXIS" not in ramp.keywords
@@ -59,10 +60,27 @@ def test_three_axes_are_the_reads_of_one_group(tmp_path, reads, times):
     np.testing.assert_array_equal(ramp.times_s, TIMES[:1])
 
 
-@pytest.mark.parametrize(("keywords", "step"), [({"READTIME": 2.0, "EXPTIME": 9.0}, 2.0), ({"EXPTIME": 9.0}, 3.0)])
-def test_without_times_readtime_or_exptime_gives_them(tmp_path, reads, keywords, step):
+@pytest.mark.parametrize(
+    ("keywords", "step", "source"),
+    [({"READTIME": 2.0, "EXPTIME": 9.0}, 2.0, "READTIME"), ({"EXPTIME": 9.0}, 4.5, "EXPTIME")],
+)
+def test_without_times_readtime_or_exptime_gives_them(tmp_path, reads, keywords, step, source):
     _, ramp = read_all(write_ramp(tmp_path / "ramp.fits", reads[0], **keywords))
     np.testing.assert_allclose(ramp.times_s, [[step, 2 * step, 3 * step]])
+    assert ramp.times_source == source
+
+
+def test_times_from_exptime_span_exptime(tmp_path, reads):
+    _, ramp = read_all(write_ramp(tmp_path / "ramp.fits", reads[0], EXPTIME=9.0))
+    assert ramp.times_s[0, -1] - ramp.times_s[0, 0] == 9.0
+
+
+def test_one_read_has_no_times_from_exptime(tmp_path, reads):
+    path = write_ramp(tmp_path / "ramp.fits", reads[0, :1], EXPTIME=9.0)
+    with pytest.raises(ReductionError, match="one read has no EXPTIME; add READTIME"), raw.open_ramp(path):
+        pass
+    _, ramp = read_all(write_ramp(tmp_path / "ramp.fits", reads[0, :1], EXPTIME=9.0, READTIME=2.0))
+    np.testing.assert_array_equal(ramp.times_s, [[2.0]])
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i2", "i4", "f4", "f8"])

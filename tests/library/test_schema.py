@@ -66,6 +66,50 @@ def test_yaml_that_cannot_be_parsed_is_named_with_its_line(tmp_path):
         load_yaml(path)
 
 
+@pytest.mark.parametrize("text", ["2024-09-24T05:00:00", "2024-09-24 05:00:00", "2024-09-24", "2024-09-24T05:00:00Z"])
+def test_dates_stay_text(tmp_path, text):
+    path = tmp_path / "exposures.yaml"
+    path.write_text(f"correct:\n  - {{file: a.fits, set: {{EXPDTST: {text}}}, reason: clock}}\n")
+    document = load_yaml(path)
+    assert document["correct"][0]["set"] == {"EXPDTST": text}
+    check_document(CONFIG / "exposures.schema.yaml", document, name=path)
+
+
+def test_other_values_keep_their_type(tmp_path):
+    path = tmp_path / "a.yaml"
+    path.write_text("{a: 1, b: 1.5, c: true, d: null, e: text, f: 6e-5, g: 1.0e+3}")
+    found = load_yaml(path)
+    assert found == {"a": 1, "b": 1.5, "c": True, "d": None, "e": "text", "f": "6e-5", "g": 1000.0}
+
+
+@pytest.mark.parametrize(
+    "content", [b"a: .nan", b"a: [1, -.inf]", b"a: 1.0e+999", b"a: 0x_", b"a: caf\xe9", b"a: \x1b"]
+)
+def test_what_neither_json_nor_fits_holds_is_no_yaml(tmp_path, content):
+    (tmp_path / "a.yaml").write_bytes(content)
+    with pytest.raises(ReductionError, match=r"a\.yaml is not valid YAML"):
+        load_yaml(tmp_path / "a.yaml")
+
+
+@pytest.mark.parametrize(
+    ("correction", "legal"),
+    [
+        ({"OBJECT": "M 15 ~!'"}, True),
+        ({"OBJECT": ""}, True),
+        ({"EXPNUM": 3, "PA": 1.5, "SIMPLE": True}, True),
+        ({"OBJECT": "α Cen"}, False),
+        ({"OBJECT": "M\n15"}, False),
+        ({"OBJECT": "M 15\n"}, False),
+        ({"OBJECT": "\x1b[0m"}, False),
+        ({"OBJECT\n": "M 15"}, False),
+        ({"OBJECT": None}, False),
+    ],
+)
+def test_a_correction_is_what_a_card_can_hold(correction, legal):
+    document = {"correct": [{"file": "a.fits", "set": correction, "reason": "headers"}]}
+    assert (find_problems(CONFIG / "exposures.schema.yaml", document) == []) == legal
+
+
 def test_models_resolve_their_references():
     for model in product_models():
         assert find_problems(PRODUCTS / f"{model}.yaml", {"keywords": {}, "extensions": {}}), model

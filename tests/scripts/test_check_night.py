@@ -14,6 +14,7 @@ def night(tmp_path):
         "night": {"rows": [{"file": "cut.fits", "status": "rejected", "reason": "truncated"}]},
         "index": {"exposures": {"A": {"status": "resolved", "reason": ""}}},
         "quality": {"product": "level1/A.fits", "refused": None},
+        "delivery": {"context": "x", "left_out": {}},
     }
     for name, document in files.items():
         (tmp_path / f"{name}.json").write_text(json.dumps(document))
@@ -36,6 +37,7 @@ def test_rejected_files_fail_a_strict_run(run, night):
     ("name", "document", "text"),
     [
         ("quality", {"product": "level1/A.fits", "refused": "lamp off"}, "level1/A.fits: lamp off"),
+        ("delivery", {"left_out": {"iris_dark.fits": "bad PEDIGREE"}}, "iris_dark.fits is not delivered: bad PEDIGREE"),
         ("index", {"exposures": {"A": {"status": "failed", "reason": "NOT FOUND"}}}, "A: NOT FOUND"),
     ],
 )

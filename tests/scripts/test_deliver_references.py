@@ -17,7 +17,7 @@ def cache(tmp_path_factory):
 def run(cache, tmp_path):
     (tmp_path / "context.json").write_text(json.dumps(find_context(cache, None, {})))
 
-    def call(tier, *paths):
+    def call(tier, *paths, leave_out=False):
         options = {
             "context": tmp_path / "context.json",
             "cache": cache,
@@ -28,6 +28,7 @@ def run(cache, tmp_path):
         }
         arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
         arguments += [text for path in paths for text in ("--reference", str(path))]
+        arguments += ["--leave-out"] if leave_out else []
         return CliRunner().invoke(deliver_references.main, arguments)
 
     return call
@@ -53,3 +54,14 @@ def test_a_reference_of_another_tier_ends_the_command(run, tmp_path):
     assert "Error:" in result.output
     assert "is not delivered in tier optics, which takes FLAT" in result.output
     assert not (tmp_path / "delivery.json").exists()
+
+
+def test_a_refused_reference_is_left_out_and_the_others_are_delivered(run, tmp_path):
+    good = write_reference(tmp_path, "dark")
+    bad = write_reference(tmp_path, "dark", DETECTOR="IMG2", PEDIGREE="INFLIGHT 2024-09-25 2024-09-24")
+    result = run("detector", good, bad, leave_out=True)
+    assert result.exit_code == 0, result.output
+    delivered = json.loads((tmp_path / "delivery.json").read_text())
+    assert list(delivered["delivered"]) == [good.name]
+    assert "Start date > stop date" in delivered["left_out"][bad.name]
+    assert run("detector", good, bad).exit_code == 1
