@@ -180,8 +180,7 @@ def test_what_is_no_file_is_a_rejected_file(tmp_path):
     ],
 )
 def test_a_name_that_no_terminal_can_show_is_a_rejected_file(tmp_path, name, shown):
-    with open(os.path.join(os.fsencode(tmp_path), name), "wb"):  # noqa: PTH118, PTH123
-        pass
+    (tmp_path / os.fsdecode(name)).touch()
     scans = scan_raw(tmp_path, {})
     assert list(scans) == [shown]
     row = rows_of(json.loads(json.dumps(scans, ensure_ascii=False).encode()))[shown]
