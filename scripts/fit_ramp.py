@@ -59,6 +59,9 @@ def main(ramp, manifest, cache, night_cache, corrections, keys, mark_refusal, ou
         with raw.open_ramp(ramp, corrections) as exposure:
             keywords = {**rate.keywords, **header_keywords(answer), **time_keywords(rate.keywords, exposure.times_s)}
             rate = product.with_history(replace(rate, keywords=keywords), override_warnings(answer))
+            if exposure.times_source != "TIMES":
+                source = f"times of the reads: none stated, made from {exposure.times_source}"
+                rate = product.with_history(rate, [source])
             product.check(replace(rate, arrays=NOTHING), name=ramp)
             arrays = reduce_ramp(exposure, read_maps(paths, header, exposure.shape[2:]), settings)
         rate = note_steps(replace(rate, arrays=arrays), settings)

@@ -52,11 +52,12 @@ def main(raw, exposures, associations, instruments, cache, context, override, pl
 
 
 def _read_json(path):
-    """Return a JSON file's content, {} when there is none or it was cut."""
+    """Return a JSON object, {} when there is none or its file was damaged."""
     try:
-        return json.loads(path.read_text())
-    except (FileNotFoundError, json.JSONDecodeError):
+        document = json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
         return {}
+    return document if isinstance(document, dict) else {}
 
 
 def _read_instruments(folder):

@@ -144,6 +144,11 @@ def test_a_structure_that_makes_no_sense_is_refused(ramp, keyword, card, message
         scan_headers(packed or ramp)
 
 
+def test_a_strange_card_is_no_reason_to_refuse(ramp):
+    replace_card(ramp, "EXPNUM", "KEY  =3")  # astropy warns
+    assert scan_headers(ramp)["keywords"]["INSTRUME"] == "IRIS"
+
+
 def test_an_unreadable_card_is_named(ramp):
     replace_card(ramp, "INSTRUME", "INSTRUME= 'IRIS")
     with pytest.raises(ReductionError, match="card 'INSTRUME' cannot be read"):

@@ -151,6 +151,13 @@ def test_one_group_of_three_axes(run, reads, tmp_path):
     np.testing.assert_allclose(np.nanmedian(rate.arrays["SCI"]), 80, rtol=0.1)
 
 
+def test_times_that_no_one_stated_are_told_in_the_history(run, reads, tmp_path):
+    rate = run(write_ramp(tmp_path / "ramp.fits", reads[0], None, EXPTIME=25.0))
+    assert "times of the reads: none stated, made from EXPTIME" in rate.history
+    stated = run(write_ramp(tmp_path / "stated.fits", reads[0], TIMES[:1]))
+    assert stated.history == ()
+
+
 def test_subarray_takes_its_part_of_the_references(run, ramp, reads, tmp_path):
     full = run(ramp).arrays
     part = np.ascontiguousarray(reads[:, :, 2:9, 3:14])
