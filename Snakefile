@@ -36,7 +36,7 @@ localrules:
 rule all:
     """Everything: Level 3, pictures, report, and the check that nothing failed."""
     input:
-        PLAN.products("level3", "level2", "calibrations", "quicklook"),
+        PLAN.products("level3", "level2", "level1", "calibrations", "quicklook"),
         "report.html",
         "quality/outcome.txt",
 

@@ -11,14 +11,15 @@ import subprocess
 import sys
 
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import validate
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from drs.lock import hold_night
 from drs.plan import Plan
+from drs.schema import find_problems
 
-validate(config, f"{workflow.basedir}/config/schema.yaml", set_default=False)
+if problems := find_problems(f"{workflow.basedir}/config/schema.yaml", dict(config)):
+    raise WorkflowError("config.yaml: " + "; ".join(problems))
 
 CONFIG = f"{workflow.basedir}/config"
 CACHE = config["crds"]["cache"] or os.environ.get("CRDS_PATH", "crds_cache")

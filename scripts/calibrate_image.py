@@ -13,6 +13,7 @@ from drs.sky import match_levels, measure_sky, subtract_frame, subtract_level
 from drs.wcs import build_wcs
 
 logger = logging.getLogger("calibrate_image")
+SKIES = ("SKY", "BKG")
 
 
 @cli.command()
@@ -47,7 +48,9 @@ def main(rate, manifest, cache, night_cache, instrument, sky_frame, mark_refusal
 def subtract_sky(exposure, image, sky_frame, *, sky_method, source_threshold_sigma):
     """Return the exposure with its calibrated image less the sky; a refused sky frame gives way to the median."""
     if sky_method == "none":
-        return exposure.with_image(image).with_step("sky", skipped="sky exposure or by configuration")
+        return exposure.with_image(image).with_step(
+            "sky", skipped="sky exposure" if exposure.keywords["IMTYPE"] in SKIES else "by configuration"
+        )
     frame = product.read(sky_frame, models="SkyModel", unit="electron/s") if sky_method == "frame" else None
     if frame is not None and frame.refusal:
         logger.warning("the sky frame was refused (%s): the median of the image is subtracted", frame.refusal)

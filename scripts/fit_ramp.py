@@ -17,7 +17,7 @@ from drs.dq import Flag
 from drs.errors import ReductionError
 from drs.exposure import correction_lines, rate_keywords, time_keywords
 from drs.ramp import METHODS, MIN_DIFFERENCES, RampFit, fit_ramp
-from drs.references import header_keywords, open_references, override_warnings, read_manifest
+from drs.references import header_keywords, open_references, override_warnings, read_manifest, select_references
 from drs.signal import calibrate_reads
 from drs.variance import estimate_poisson_variance
 
@@ -53,8 +53,8 @@ def main(ramp, manifest, cache, night_cache, corrections, keys, mark_refusal, ou
         header.update(correction["set"])
     rate = product.Product(rate_keywords(header, keys), {}, UNITS, history=history)
     with product.mark_refusal(output, rate, mark=mark_refusal):
-        answer = read_manifest(manifest)
         wanted = [kind for kind in REFERENCES if kind not in settings["skipped"]]
+        answer = select_references(read_manifest(manifest), wanted, rate.keywords)
         paths = open_references(manifest, wanted, [night_cache, cache])
         with raw.open_ramp(ramp, corrections) as exposure:
             keywords = {**rate.keywords, **header_keywords(answer), **time_keywords(rate.keywords, exposure.times_s)}

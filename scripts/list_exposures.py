@@ -44,6 +44,8 @@ def main(raw, exposures, associations, instruments, cache, context, override, pl
     write_json(plan / "headers.json", scans)
     write_json(plan / "night.json", night)
     overrides = json.loads(override)
+    if missing := [path for path in overrides.values() if not Path(path).is_file()]:
+        raise ReductionError(f"override names files that do not exist: {', '.join(missing)}; correct config.yaml")
     write_json(plan / "context.json", find_context(cache, context, os.environ))
     write_json(plan / "cache.json", {"references": fingerprint(cache, overrides.values())})
     for stage, entry in rules["stages"].items():

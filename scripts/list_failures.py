@@ -6,6 +6,9 @@ from pathlib import Path
 import click
 
 from drs import cli
+from drs.plan import Plan
+
+LEVELS = ("level1", "level2", "level3", "calibrations")
 
 
 @cli.command()
@@ -21,13 +24,25 @@ def main(night, logs):
     for log in sorted(logs.rglob("*.log")):
         if text := find_error(log.read_text(errors="replace")):
             click.echo(f"failed: {text} (log: {log})", err=True)
+    for path in find_left_over(night, rows):
+        click.echo(f"{path} is not in the plan (any more): left from an earlier run", err=True)
+
+
+def find_left_over(night, rows):
+    """Return the products beside plan/night.json that the plan does not know, for example of excluded exposures."""
+    if not rows:
+        return []
+    planned = Plan(json.loads(night.read_text()), None).products("level1", "level2", "level3", "calibrations")
+    folder = night.parents[1]
+    found = [path.relative_to(folder) for level in LEVELS for path in (folder / level).glob("*.fits")]
+    return sorted(path for path in found if str(path) not in set(planned))
 
 
 def find_error(text):
-    """Return the error that a log ends with, '' for a log of a job that went well."""
+    """Return the error or the refusal that a log ends with, '' for a log of a job that went well."""
     lines = text.strip().splitlines()
     for position, line in enumerate(lines):
-        if line.startswith("Error: "):
+        if line.startswith(("Error: ", "ERROR ")):
             return " ".join(part.strip() for part in lines[position:])
     ends_badly = bool(lines) and any(line.startswith("Traceback") for line in lines)
     return lines[-1] if ends_badly else ""

@@ -6,12 +6,13 @@ import click
 import numpy as np
 
 from drs import cli, product
-from drs.calibration import calibrate, read_calibrations
+from drs.calibration import calibrate, read_calibrations, with_references
 from drs.dq import Flag
 from drs.flat import check_illumination, normalise_flat
 from drs.image import Image
 from drs.keywords import combine_keywords, reference_keywords
 from drs.members import keep_good, scale_image, share_dark, stack_images
+from drs.references import read_manifest
 from drs.stack import combine_stack
 
 logger = logging.getLogger("make_flat")
@@ -32,6 +33,7 @@ logger = logging.getLogger("make_flat")
 def main(rates, manifests, cache, night_cache, useafter, minimum, mark_refusal, output, **parameters):
     """Combine Level 1 flats into a FlatModel."""
     members = [product.read(path, models="ImagerModel", unit="electron/s") for path in rates]
+    members = [with_references(member, read_manifest(path)) for member, path in zip(members, manifests, strict=True)]
     with product.mark_refusal(output, describe_flat(members, useafter), mark=mark_refusal):
         good, left_out = keep_good(members, [path.name for path in rates], minimum=minimum, what="flat")
         darks, files = read_calibrations(
@@ -53,10 +55,7 @@ def describe_flat(members, useafter):
 
 def combine_lamps(lamps, *, clip_sigma, minimum_signal_e_per_s, minimum_response):
     """Return the flat of dark-subtracted lamp images {name: Image}, scaled to the level of the first."""
-    levels = [
-        check_illumination(lamp, minimum_signal_e_per_s=minimum_signal_e_per_s, name=name)
-        for name, lamp in lamps.items()
-    ]
+    levels = check_illumination(lamps, minimum_signal_e_per_s=minimum_signal_e_per_s)
     scaled = [scale_image(lamp, levels[0] / level) for lamp, level in zip(lamps.values(), levels, strict=True)]
     stack = combine_stack(*stack_images(scaled), clip_sigma=clip_sigma)
     logger.info("%d flats at %.1f e-/s, %.4f of the pixels clipped", len(scaled), levels[0], stack.outlier.mean())

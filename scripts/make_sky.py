@@ -6,11 +6,12 @@ import click
 import numpy as np
 
 from drs import cli, product
-from drs.calibration import calibrate, read_calibrations
+from drs.calibration import calibrate, read_calibrations, with_references
 from drs.dq import Flag
 from drs.image import Image
 from drs.keywords import combine_keywords
 from drs.members import keep_good, scale_image, share_dark, shift_image, stack_images
+from drs.references import read_manifest
 from drs.sky import match_levels, measure_sky
 from drs.stack import combine_stack
 
@@ -30,6 +31,7 @@ logger = logging.getLogger("make_sky")
 def main(rates, manifests, cache, night_cache, minimum, mark_refusal, output, **parameters):
     """Combine Level 1 sky exposures into a SkyModel."""
     members = [product.read(path, models="ImagerModel", unit="electron/s") for path in rates]
+    members = [with_references(member, read_manifest(path)) for member, path in zip(members, manifests, strict=True)]
     with product.mark_refusal(output, describe_sky(members), mark=mark_refusal):
         good, left_out = keep_good(members, [path.name for path in rates], minimum=minimum, what="sky")
         references, files = read_calibrations(

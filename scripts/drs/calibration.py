@@ -1,11 +1,13 @@
 """The calibrations of exposures as their manifests name them: read them, cut them, apply them."""
 
+from dataclasses import replace
+
 from drs import product
 from drs.dark import subtract_dark
 from drs.detector import find_region
 from drs.flat import divide_flat
 from drs.image import Image
-from drs.references import open_references
+from drs.references import header_keywords, open_references
 
 MODELS = {"dark": "DarkModel", "flat": "FlatModel"}
 
@@ -47,3 +49,8 @@ def calibrate(image, calibration):
     """Return the image less its dark, divided by its flat if there is one."""
     image = subtract_dark(image, calibration["dark"])
     return divide_flat(image, calibration["flat"]) if "flat" in calibration else image
+
+
+def with_references(exposure, manifest):
+    """Return an exposure whose header names the references of its manifest."""
+    return replace(exposure, keywords=exposure.keywords | header_keywords(manifest))

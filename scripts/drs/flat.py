@@ -7,15 +7,17 @@ from drs.errors import ReductionError
 from drs.image import check_shapes
 
 
-def check_illumination(image, *, minimum_signal_e_per_s, name):
-    """Refuse a flat exposure whose lamp was off."""
-    signal = float(np.median(image.rate[~image.unusable])) if not image.unusable.all() else 0.0
-    if signal < minimum_signal_e_per_s:
+def check_illumination(images, *, minimum_signal_e_per_s):
+    """Return the lamp level of each flat exposure {name: Image}; refuse those whose lamp was off, naming all."""
+    levels = {}
+    for name, image in images.items():
+        levels[name] = 0.0 if image.unusable.all() else float(np.median(image.rate[~image.unusable]))
+    if off := [f"{name} {level:.3g}" for name, level in levels.items() if level < minimum_signal_e_per_s]:
         raise ReductionError(
-            f"{name}: median {signal:.3g} e-/s after dark subtraction, a flat needs {minimum_signal_e_per_s} e-/s: "
-            "was the lamp on? Exclude it in exposures.yaml"
+            f"median in e-/s after dark subtraction: {', '.join(off)}; a flat needs {minimum_signal_e_per_s}: "
+            "was the lamp on? Exclude these exposures in exposures.yaml"
         )
-    return signal
+    return list(levels.values())
 
 
 def normalise_flat(lamp, *, minimum_response):

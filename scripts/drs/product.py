@@ -129,7 +129,7 @@ def read(path, *, models=None, unit=None, verify=True):
         scan_headers(path)
         product = _load(Path(path), verify=verify)
     except (ReductionError, OSError, TypeError, ValueError, KeyError) as error:
-        raise ReductionError(f"{path} cannot be read as a product ({error}); make it again") from error
+        raise ReductionError(f"{path} cannot be read as a product ({error}); delete it and run again") from error
     allowed = (models,) if isinstance(models, str) else models
     if allowed and product.model not in allowed:
         raise ReductionError(f"{path} is a {product.model or 'file without DATAMODL'}, not {' or '.join(allowed)}")
@@ -227,7 +227,7 @@ def mark_refusal(path, template, *, mark):
         units = dict.fromkeys(("SCI", "ERR"), "" if template.model == "FlatModel" else "electron/s")
         arrays = {"SCI": nothing, "ERR": nothing, "DQ": np.full((1, 1), dq.Flag.DO_NOT_USE, np.uint32)}
         keywords = {**template.keywords, "DATAQUAL": "BAD"}
-        history = (*template.history, f"{REFUSED}{reason}")
+        history = (*(line for line in template.history if not line.startswith(REFUSED)), f"{REFUSED}{reason}")
         write(path, replace(template, keywords=keywords, arrays=arrays, units=units, wcs={}, history=history))
 
 

@@ -249,6 +249,27 @@ def find_reference(entry, instrument, roots):
     return next((path for path in candidates if path.is_file()), None)
 
 
+def select_references(manifest, wanted, keywords):
+    """Return a manifest with the types of references that are used; refuse one of another instrument or detector.
+
+    Parameters
+    ----------
+    manifest : dict
+    wanted : list of str
+        Types.
+    keywords : dict
+        Header of the exposure.
+    """
+    for key in ("INSTRUME", "DETECTOR"):
+        stated = manifest["keys"].get(key, keywords.get(key))
+        if stated != keywords.get(key):
+            raise ReductionError(
+                f"the manifest is of {key} '{stated}', the exposure of '{keywords.get(key)}': give its own manifest"
+            )
+    used = {kind: entry for kind, entry in manifest["references"].items() if kind in wanted}
+    return {**manifest, "references": used}
+
+
 def header_keywords(manifest):
     """Return a product's keywords of its references: CRDS_CTX, CRDS_VER and one R_* per reference."""
     keywords = {"CRDS_CTX": manifest["context"]["name"], "CRDS_VER": manifest["crds_version"]}

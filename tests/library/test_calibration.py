@@ -5,7 +5,7 @@ import pytest
 from images import SHAPE, make_image
 
 from drs import product
-from drs.calibration import calibrate, cut
+from drs.calibration import calibrate, cut, with_references
 from drs.errors import ReductionError
 
 
@@ -31,3 +31,10 @@ def test_a_subarray_gets_its_part():
 def test_a_calibration_of_another_detector_is_refused():
     with pytest.raises(ReductionError, match="flat x has shape"):
         cut(make_image(), make_exposure((20, 30), SUBARRAY="FULL"), name="flat x")
+
+
+def test_the_references_of_a_manifest_are_named():
+    entry = {"status": "found", "keyword": "R_DARK", "file": "iris_dark.fits"}
+    manifest = {"context": {"name": "ligeriri_0001.pmap"}, "crds_version": "14", "references": {"dark": entry}}
+    named = with_references(make_exposure((2, 3)), manifest)
+    assert named.keywords == {"CRDS_CTX": "ligeriri_0001.pmap", "CRDS_VER": "14", "R_DARK": "iris_dark.fits"}

@@ -197,3 +197,12 @@ def test_header_keywords(cache, context):
         "R_LINEAR": "iris_img1_nonlin_20240101t000000_0.0.1.fits",
     }
     assert references.override_warnings(manifest) == ()
+
+
+def test_only_the_references_that_are_used_are_named_and_only_of_this_detector():
+    entries = {kind: {"status": "found", "file": f"{kind}.fits"} for kind in ("gain", "flat")}
+    manifest = {"keys": {"INSTRUME": "IRIS", "DETECTOR": "IMG1"}, "references": entries}
+    used = references.select_references(manifest, ["gain", "bias"], {"INSTRUME": "IRIS", "DETECTOR": "IMG1"})
+    assert list(used["references"]) == ["gain"]
+    with pytest.raises(ReductionError, match="of DETECTOR 'IMG1', the exposure of 'IMG2'"):
+        references.select_references(manifest, ["gain"], {"INSTRUME": "IRIS", "DETECTOR": "IMG2"})

@@ -38,6 +38,8 @@ def list_night(run, **options):
 
 
 def test_table_plan_and_requests(run, night):
+    for name in ("my_flat.fits", "x.fits"):
+        (night / name).write_bytes(b"")
     result = list_night(run, override='{"flat": "my_flat.fits", "wavesol": "x.fits"}')
     assert result.exit_code == 0, result.output
     table = json.loads((night / "plan/night.json").read_text())
@@ -106,6 +108,12 @@ def test_an_unknown_context_is_refused(run, night):
     result = list_night(run, context="ligeriri_0999.pmap")
     assert result.exit_code == 1
     assert "ligeriri_0999.pmap" in result.output
+
+
+def test_an_override_that_does_not_exist_is_refused_at_once(run, night):
+    result = list_night(run, override='{"flat": "my_flat.fits"}')
+    assert result.exit_code == 1
+    assert "override names files that do not exist: my_flat.fits" in result.output
 
 
 def test_a_cut_cache_of_headers_is_made_again(run, night):
