@@ -24,7 +24,7 @@ rule combine_images:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(4 * input.size_mb)),
+        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(8 * input.size_mb)),
         runtime=30,
     params:
         **config["combine_images"],
