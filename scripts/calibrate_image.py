@@ -1,6 +1,7 @@
 """Calibrate one imager exposure: rate less dark, divided by flat, less sky, with coordinates (Level 1 to Level 2)."""
 
 import logging
+from dataclasses import replace
 
 import click
 
@@ -31,9 +32,7 @@ def main(rate, manifest, cache, night_cache, instrument, sky_frame, mark_refusal
     """Turn a Level 1 rate into a Level 2 image."""
     exposure = product.read(rate, models="ImagerModel", unit="electron/s")
     keywords = exposure.keywords | header_keywords(read_manifest(manifest)) | {"DATALVL": 2}
-    exposure = product.Product(
-        keywords, exposure.arrays, exposure.units, parameters=exposure.parameters, history=exposure.history
-    )
+    exposure = replace(exposure, keywords=keywords)
     with product.mark_refusal(output, exposure, mark=mark_refusal):
         if exposure.refusal:
             raise ReductionError(exposure.refusal)
@@ -78,7 +77,7 @@ def assign_wcs(exposure, instrument):
     shape = (keywords.get("DETYSIZE", ny), keywords.get("DETXSIZE", nx))
     corner = (keywords.get("SUBSTRT2", 1), keywords.get("SUBSTRT1", 1)) if shape != (ny, nx) else (1, 1)
     wcs = build_wcs(**pointing, detector=detector, shape=shape, corner=corner)
-    return product.with_wcs(exposure.with_step("wcs", **pointing, **detector), wcs)
+    return replace(exposure.with_step("wcs", **pointing, **detector), wcs=wcs)
 
 
 if __name__ == "__main__":

@@ -17,15 +17,14 @@ from drs.errors import ReductionError
 @cli.output_option
 def main(night, indexes, qualities, deliveries, strict, output):
     """Write `all is well`, or end with the list of what failed and why."""
-    failed = []
-    for path in indexes:
-        for name, entry in json.loads(path.read_text())["exposures"].items():
-            if entry["status"] != "resolved":
-                failed.append(f"{name}: {entry['reason']}")
+    exposures = {k: v for path in indexes for k, v in json.loads(path.read_text())["exposures"].items()}
+    unresolved = {name: entry["reason"] for name, entry in exposures.items() if entry["status"] != "resolved"}
+    failed = [f"{name}: {reason}" for name, reason in unresolved.items()]
     for path in qualities:
         quality = json.loads(path.read_text())
-        if quality["refused"]:
-            failed.append(f"{quality['product']}: {quality['refused']}")
+        refused = quality["refused"]
+        if refused and not any(reason in refused for reason in unresolved.values()):  # else a mere consequence
+            failed.append(f"{quality['product']}: {refused}")
     for path in deliveries:
         left_out = json.loads(path.read_text()).get("left_out", {})
         failed += [f"{name} is not delivered: {reason}" for name, reason in left_out.items()]

@@ -31,7 +31,6 @@ REFUSED = "REFUSED: "
 CARD_LENGTH = 80
 HISTORY_LENGTH = 72
 INDENT = "  "
-TABLES = ("DQ_DEF", "PARAMETERS", "PROVENANCE")
 STEP_KEYWORDS = {
     "dq_init": "S_DQINIT",
     "saturation": "S_SATCHK",
@@ -188,11 +187,6 @@ def _wcs_keywords(header):
         "SPECSYS",
     )
     return {k: header[k] for k in header if k in names or (k.startswith(prefixes) and k[-1:].isdigit())}
-
-
-def with_wcs(product, wcs):
-    """Return a copy of the product with these WCS keywords in every image."""
-    return replace(product, wcs=wcs)
 
 
 def with_history(product, lines):

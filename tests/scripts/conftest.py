@@ -114,3 +114,15 @@ def references(tmp_path):
     path = tmp_path / "manifest.json"
     path.write_text(json.dumps(manifest))
     return path, tmp_path / "cache"
+
+
+@pytest.fixture
+def combine(run, references, tmp_path):
+    """Return a function that runs a command on rates that share one manifest: (main, rates, output) -> result."""
+    manifest, cache = references
+
+    def invoke(main, rates, output, **options):
+        caches = {"cache": cache, "night_cache": tmp_path}
+        return run(main, rate=rates, manifest=[manifest] * len(rates), output=output, **caches, **options)
+
+    return invoke

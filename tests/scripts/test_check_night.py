@@ -47,3 +47,14 @@ def test_what_failed_is_named(run, night, name, document, text):
     assert result.exit_code == 1
     assert text in result.output
     assert not night["output"].exists()
+
+
+def test_a_cause_is_named_once_not_with_its_consequences(run, night):
+    index = {"exposures": {"A": {"status": "failed", "reason": "no flat in K"}}}
+    night["index"].write_text(json.dumps(index))
+    refused = "references/A.json: references were not resolved: no flat in K"
+    night["quality"].write_text(json.dumps({"product": "level1/A.fits", "refused": refused}))
+    result = run(main, **night)
+    assert result.exit_code == 1
+    assert "1 failed" in result.output
+    assert "A: no flat in K" in result.output

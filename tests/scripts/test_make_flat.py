@@ -15,22 +15,13 @@ OPTIONS = {
 }
 
 
-def test_response_is_recovered(run, write_rate, references, tmp_path):
-    manifest, cache = references
+def test_response_is_recovered(combine, write_rate, tmp_path):
     response = 1 + 0.1 * np.sin(np.arange(24 * 31).reshape(24, 31))
     response[4, 9] = 0.05
     paths = [
         write_rate(0.25 + response * level, k, "FLAT") for k, level in enumerate((4000, 4400, 3600, 4100, 5000), 1)
     ]
-    result = run(
-        main,
-        rate=paths,
-        manifest=[manifest] * 5,
-        cache=cache,
-        night_cache=tmp_path,
-        output=tmp_path / "flat.fits",
-        **OPTIONS,
-    )
+    result = combine(main, paths, tmp_path / "flat.fits", **OPTIONS)
     assert result.exit_code == 0, result.output
     flat = product.read(tmp_path / "flat.fits", models="FlatModel", unit="")
     good = flat.arrays["DQ"] == 0
@@ -41,36 +32,19 @@ def test_response_is_recovered(run, write_rate, references, tmp_path):
     np.testing.assert_allclose(flat.arrays["SCI"][good], expected[good], atol=5e-4)
 
 
-def test_lamp_off_is_refused(run, write_rate, references, tmp_path):
-    manifest, cache = references
+def test_lamp_off_is_refused(combine, write_rate, tmp_path):
     paths = [write_rate(0.25 if k == 3 else 4000, k, "FLAT") for k in range(1, 6)]
-    result = run(
-        main,
-        rate=paths,
-        manifest=[manifest] * 5,
-        cache=cache,
-        night_cache=tmp_path,
-        output=tmp_path / "flat.fits",
-        **OPTIONS,
-    )
+    result = combine(main, paths, tmp_path / "flat.fits", **OPTIONS)
     assert result.exit_code == 1
     assert "FLAT_1_3.fits" in result.output
     assert "was the lamp on" in result.output
 
 
-def test_a_changed_reference_is_refused(run, write_rate, references, tmp_path):
-    manifest, cache = references
+def test_a_changed_reference_is_refused(combine, write_rate, references, tmp_path):
+    _, cache = references
     dark = next(cache.rglob("*dark*.fits"))
     dark.write_bytes(dark.read_bytes() + b" ")
     paths = [write_rate(4000, k, "FLAT") for k in range(1, 6)]
-    result = run(
-        main,
-        rate=paths,
-        manifest=[manifest] * 5,
-        cache=cache,
-        night_cache=tmp_path,
-        output=tmp_path / "flat.fits",
-        **OPTIONS,
-    )
+    result = combine(main, paths, tmp_path / "flat.fits", **OPTIONS)
     assert result.exit_code == 1
     assert "dark reference has changed" in result.output

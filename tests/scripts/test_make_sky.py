@@ -9,8 +9,7 @@ from make_sky import main
 OPTIONS = {"minimum": 3, "clip_sigma": 5, "source_threshold_sigma": 3}
 
 
-def test_sky_frame(run, write_rate, references, tmp_path):
-    manifest, cache = references
+def test_sky_frame(combine, write_rate, tmp_path):
     response = np.ones((24, 31))
     response[:, 5] = 2.0
     paths = []
@@ -19,15 +18,7 @@ def test_sky_frame(run, write_rate, references, tmp_path):
         if k == 2:
             rate[10:14, 12:16] += 900
         paths.append(write_rate(rate, k, "SKY"))
-    result = run(
-        main,
-        rate=paths,
-        manifest=[manifest] * 3,
-        cache=cache,
-        night_cache=tmp_path,
-        output=tmp_path / "sky.fits",
-        **OPTIONS,
-    )
+    result = combine(main, paths, tmp_path / "sky.fits", **OPTIONS)
     assert result.exit_code == 0, result.output
     sky = product.read(tmp_path / "sky.fits", models="SkyModel", unit="electron/s")
     np.testing.assert_allclose(sky.arrays["SCI"], 100, atol=1.8)
@@ -35,17 +26,8 @@ def test_sky_frame(run, write_rate, references, tmp_path):
     assert np.median(sky.arrays["ERR"]) == pytest.approx(0.5 / np.sqrt(3), rel=0.1)
 
 
-def test_two_skies_are_too_few(run, write_rate, references, tmp_path):
-    manifest, cache = references
+def test_two_skies_are_too_few(combine, write_rate, tmp_path):
     paths = [write_rate(100, k, "SKY") for k in (1, 2)]
-    result = run(
-        main,
-        rate=paths,
-        manifest=[manifest] * 2,
-        cache=cache,
-        night_cache=tmp_path,
-        output=tmp_path / "sky.fits",
-        **OPTIONS,
-    )
+    result = combine(main, paths, tmp_path / "sky.fits", **OPTIONS)
     assert result.exit_code == 1
     assert "2 usable sky exposures, at least 3 needed" in result.output

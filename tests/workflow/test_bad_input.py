@@ -123,7 +123,7 @@ def test_an_exposure_without_reference_is_marked_and_says_what_to_do(bad_night):
     assert "deliver a reference for it, override it, or choose another context" in reason
     manifest = json.loads((folder / "references/2024B-P123-008_IRIS_IMG1_SCI_0047-00.json").read_text())
     assert manifest["status"] == "failed"
-    assert "2024B-P123-008_IRIS_IMG1_SCI_LVL1_0047-00.fits: " in run.stdout
+    assert "2024B-P123-008_IRIS_IMG1_SCI_0047-00: " in run.stdout
 
 
 def test_nan_in_the_data_is_flagged_where_it_is(bad_night):
