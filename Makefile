@@ -4,12 +4,18 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo/night
 WORKERS ?= 2
+# Options of tests/bench_ramp.py: checkouts of peers that no registry has, other sizes.
+BENCH ?=
 
 .PHONY: demo test lint format lock bench clean
 .DELETE_ON_ERROR:
 
 .venv/complete: requirements.lock .ci/make_venv
 	PYTHON="$(PYTHON)" .ci/make_venv .venv requirements.lock
+	@touch $@
+
+.venv-bench/complete: requirements-bench.lock .ci/make_venv
+	PYTHON="$(PYTHON)" .ci/make_venv .venv-bench requirements-bench.lock
 	@touch $@
 
 $(DEMO)/raw: | .venv/complete
@@ -36,9 +42,11 @@ lock: .venv/complete
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --group test --python-version 3.11 --generate-hashes \
 	    --no-emit-index-url --no-header --output-file requirements.lock
+	$(BIN)/uv pip compile --group pyproject.toml:bench --python-version 3.11 --generate-hashes \
+	    --no-emit-index-url --no-header --output-file requirements-bench.lock
 
-bench: .venv/complete
-	for bench in tests/bench_*.py; do $(BIN)/python $$bench || exit 1; done
+bench: .venv/complete .venv-bench/complete
+	$(BIN)/python tests/bench_ramp.py $(BENCH)
 
 clean:
-	rm -rf .venv demo
+	rm -rf .venv .venv-bench demo

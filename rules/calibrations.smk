@@ -57,7 +57,7 @@ rule make_flat:
         manifests=lambda wildcards: PLAN.manifests(wildcards.name),
         script=source("make_flat"),
         library=source(
-            "drs/calibration", "drs/dark", "drs/detector", "drs/flat", "drs/keywords", "drs/members", "drs/stack"
+            "drs/calibration", "drs/dark", "drs/flat", "drs/keywords", "drs/members", "drs/region", "drs/stack"
         ),
     output:
         flat="calibrations/{name}.fits",
@@ -107,10 +107,10 @@ rule make_sky:
         library=source(
             "drs/calibration",
             "drs/dark",
-            "drs/detector",
             "drs/flat",
             "drs/keywords",
             "drs/members",
+            "drs/region",
             "drs/sky",
             "drs/stack",
         ),

@@ -18,7 +18,7 @@ rule calibrate_image:
         sky=lambda wildcards: PLAN.sky(wildcards, config["calibrate_image"]["sky"])[1],
         instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument(wildcards)}.yaml",
         script=source("calibrate_image"),
-        library=source("drs/calibration", "drs/dark", "drs/detector", "drs/flat", "drs/sky", "drs/wcs"),
+        library=source("drs/calibration", "drs/dark", "drs/flat", "drs/region", "drs/sky", "drs/wcs"),
     output:
         image="level2/{obs}_LVL2_{exp}.fits",
     log:

@@ -21,7 +21,7 @@ rule write_plan:
         context="plan/context.json",
         types=f"{CONFIG}/references.yaml",
         script=source("write_plan"),
-        library=source("drs/bestrefs", "drs/delivery", "drs/listing", "drs/prediction"),
+        library=source("drs/bestrefs", "drs/delivery", "drs/keywords", "drs/listing", "drs/plan", "drs/prediction"),
     output:
         table="plan/plan.json",
         text="plan/plan.txt",

@@ -1,114 +1,106 @@
-"""Fit a ramp: raw reads of one exposure to a rate image in e-/s (Level 1), in one pass over blocks of rows.
+"""Fit a ramp: raw reads of one exposure to a rate image in e-/s (Level 1), in bounded memory.
 
-Flags, saturation, bias, non-linearity, gain, jumps, and the fit of every group; groups are combined by inverse
-variance. The manifest names the references; each is verified by its checksum before it is used.
+Flags, saturation, bias, reference pixels, non-linearity, gain, jumps, and the fit of all groups together. The
+manifest names the references; each is verified by its checksum before it is used.
 """
 
-import json
-import logging
 from dataclasses import replace
 
 import click
 import numpy as np
 
 from drs import cli, product, raw
-from drs.detector import read_maps
-from drs.dq import Flag
-from drs.errors import ReductionError
+from drs.detector import open_maps
 from drs.exposure import correction_lines, rate_keywords, time_keywords
-from drs.ramp import METHODS, MIN_DIFFERENCES, RampFit, fit_ramp
+from drs.planes import open_planes
+from drs.ramp import METHODS
+from drs.reduction import PHOTONS, PLANES, STEPS, Settings, describe_steps, find_gaps, prepare, reduce_exposure
 from drs.references import header_keywords, open_references, override_warnings, read_manifest, select_references
-from drs.signal import calibrate_reads
-from drs.variance import estimate_poisson_variance
+from drs.region import find_size, is_subarray
+from drs.seeing import read_seeing
 
-logger = logging.getLogger("fit_ramp")
-REFERENCES = ("dq", "saturation", "bias", "nonlin", "gain", "readnoise")
-SKIPPABLE = ("saturation", "bias", "nonlin", "jump")
-UNITS = {"SCI": "electron/s", "ERR": "electron/s", "VAR_POISSON": "electron2/s2", "VAR_RNOISE": "electron2/s2"}
+REFERENCES = {"dq": "dq_init"} | {name: name for name in ("saturation", "bias", "nonlin", "gain")}  # type -> step
+VARIANCE = "electron2/s2"
+UNITS = {"SCI": "electron/s", "ERR": "electron/s", "VAR_POISSON": VARIANCE, "VAR_RNOISE": VARIANCE, "CHISQ": ""}
 NOTHING = {"SCI": np.zeros((1, 1), "f4"), "ERR": np.zeros((1, 1), "f4"), "DQ": np.zeros((1, 1), "u4")}
-UNLIKE_NEIGHBOURS = Flag.DO_NOT_USE | Flag.HOT | Flag.DEAD | Flag.REFERENCE_PIXEL
 
 
 @cli.command()
-@click.option("--ramp", type=cli.existing_file, required=True, help="Level 0 file: .fits, .fits.gz or .fits.fz.")
+@click.option(
+    "--ramp", "ramps", type=cli.existing_file, multiple=True, help="Level 0 file; repeat where each read has its own."
+)
+@click.option("--reads", type=cli.existing_file, help="Text file that names the files of the reads, one a line.")
 @click.option("--manifest", type=cli.existing_file, required=True, help="References of this exposure.")
 @cli.cache_option
 @cli.night_cache_option
 @click.option("--method", type=click.Choice(METHODS), required=True, help="Fit of a ramp.")
 @click.option("--n-coadd", type=click.IntRange(1), required=True, help="Reads averaged at each end (mcds).")
-@click.option("--jump-threshold-sigma", type=click.FloatRange(2), required=True, help="Threshold of a jump.")
+@click.option("--jump-threshold-sigma", type=click.FloatRange(2), required=True, help="Significance of a jump.")
+@click.option(
+    "--jump-neighbour-sigma", type=float, required=True, help="Significance from which neighbours got charge."
+)
+@click.option("--large-jump-e", type=float, required=True, help="Charge of a jump that transients follow.")
+@click.option("--after-jump-s", type=click.FloatRange(0), required=True, help="Duration of the transients.")
+@click.option(
+    "--snowball-minimum-pix", type=click.IntRange(0), required=True, help="Pixels of a snowball; 0: no search."
+)
+@click.option("--snowball-growth", type=click.FloatRange(1), required=True, help="Radius to mask over that found.")
+@click.option("--saturation-grow-pix", type=click.IntRange(0), required=True, help="Neighbours that end with a pixel.")
+@click.option("--refpix-smoothing-rows", type=click.IntRange(1), required=True, help="Finest row structure corrected.")
 @click.option("--noise-box-pix", type=click.IntRange(1), required=True, help="Odd box of the photon noise's rate.")
-@click.option("--skip-step", "skipped", type=click.Choice(SKIPPABLE), multiple=True, help="Leave a step out; repeat.")
-@click.option("--corrections", default="[]", help='JSON: corrections of the header [{"set": {...}, "reason": ...}].')
-@click.option("--keys", default="{}", help="JSON: keywords that hold where the header has none.")
+@click.option("--border-pix", type=click.IntRange(0), default=0, help="Reference pixels at each edge of the detector.")
+@click.option("--n-channel", type=click.IntRange(1), default=1, help="Output channels of the detector.")
+@click.option("--seeing", type=cli.existing_file, help="Table of the seeing.")
+@click.option("--seeing-maximum-arcsec", type=float, default=np.inf, help="Intervals with a greater one are left out.")
+@click.option(
+    "--drop", "dropped", type=cli.Json(), default="[]", help="Reads to leave out, [[group, read], ...] from 1."
+)
+@click.option("--skip-step", "skipped", type=click.Choice(STEPS[:-1]), multiple=True, help="Leave a step out; repeat.")
+@click.option("--chi-square", is_flag=True, help="Write the chi-square of each ramp.")
+@click.option("--corrections", type=cli.Json(), default="[]", help='Of the header: [{"set": {...}, "reason": ...}].')
+@click.option("--keys", type=cli.Json(), default="{}", help="Keywords that hold where the header has none.")
 @click.option("--block-rows", type=click.IntRange(1), required=True, help="Rows in memory at a time.")
 @cli.refusal_option
 @cli.output_option
-def main(ramp, manifest, cache, night_cache, corrections, keys, mark_refusal, output, **settings):
+def main(ramps, reads, manifest, cache, night_cache, corrections, keys, dropped, mark_refusal, output, **options):
     """Fit the ramp of one exposure and write its rate image."""
-    corrections, keys = _read_json("--corrections", corrections), _read_json("--keys", keys)
-    header = raw.read_keywords(ramp)
+    ramps = [*ramps, *(reads.read_text().split("\n")[:-1] if reads else ())]
+    header = raw.read_keywords(ramps)
     history = correction_lines(header, corrections)
     for correction in corrections:
         header.update(correction["set"])
     rate = product.Product(rate_keywords(header, keys), {}, UNITS, history=history)
     with product.mark_refusal(output, rate, mark=mark_refusal):
-        wanted = [kind for kind in REFERENCES if kind not in settings["skipped"]]
+        wanted = [*(kind for kind, step in REFERENCES.items() if step not in options["skipped"]), "readnoise"]
         answer = select_references(read_manifest(manifest), wanted, rate.keywords)
         paths = open_references(manifest, wanted, [night_cache, cache])
-        with raw.open_ramp(ramp, corrections) as exposure:
+        with raw.open_ramp(ramps, corrections, dropped=dropped, size=find_size(header)) as exposure:
             keywords = {**rate.keywords, **header_keywords(answer), **time_keywords(rate.keywords, exposure.times_s)}
             rate = product.with_history(replace(rate, keywords=keywords), override_warnings(answer))
-            if exposure.times_source != "TIMES":
-                source = f"times of the reads: none stated, made from {exposure.times_source}"
-                rate = product.with_history(rate, [source])
-            product.check(replace(rate, arrays=NOTHING), name=ramp)
-            arrays = reduce_ramp(exposure, read_maps(paths, header, exposure.shape[2:]), settings)
-        rate = note_steps(replace(rate, arrays=arrays), settings)
-        product.write(output, rate, inputs={"ramp": ramp, **paths})
+            product.check(replace(rate, arrays=NOTHING), name=ramps[0])
+            with open_planes(exposure.shape[2:], {**PLANES, PHOTONS: "f4"}) as spool:
+                rate = reduce_ramp(exposure, rate, paths, options, spool)
+                product.write(output, rate, inputs={"ramp": ramps, **paths})
 
 
-def _read_json(option, text):
-    """Return the document in an option's text."""
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise ReductionError(f"{option} is not JSON: {error}") from error
-
-
-def reduce_ramp(exposure, maps, settings):
-    """Return the arrays of the rate image: SCI, ERR, both variances, DQ, NREADS."""
-    threshold = None if "jump" in settings["skipped"] else settings["jump_threshold_sigma"]
-    options = {"method": settings["method"], "n_coadd": settings["n_coadd"], "jump_threshold_sigma": threshold}
-    fit = RampFit(*(np.empty(exposure.shape[2:], dtype) for dtype in ("f4", "f4", "f4", "u4", "u2")))
-    for rows, reads in exposure.blocks(settings["block_rows"]):
-        part = maps.cut(rows)
-        signal, dq = calibrate_reads(reads, part)
-        part = fit_ramp(signal, exposure.times_s, part.read_variance_e2, **options)
-        for whole, array in zip(fit, part._replace(dq=part.dq | dq), strict=True):
-            whole[rows] = array
-    excluded = fit.dq & np.uint32(UNLIKE_NEIGHBOURS) != 0
-    images = fit.rate, fit.photon_factor, fit.var_rnoise, excluded
-    var_poisson = estimate_poisson_variance(*images, box_pix=settings["noise_box_pix"])
-    error = np.sqrt(var_poisson + fit.var_rnoise)
-    logger.info("%s: %d pixels without a rate", exposure.path.name, np.count_nonzero(np.isnan(fit.rate)))
-    images = {"SCI": fit.rate, "ERR": error, "VAR_POISSON": var_poisson, "VAR_RNOISE": fit.var_rnoise}
-    return {**images, "DQ": fit.dq, "NREADS": fit.n_reads}
-
-
-def note_steps(rate, settings):
-    """Return the product with the status and parameters of every step."""
-    for step in ("dq_init", "saturation", "bias", "nonlin", "gain"):
-        rate = rate.with_step(step, skipped="by configuration" if step in settings["skipped"] else None)
-    n_difference = rate.keywords["NREADS"] - 1
-    if "jump" in settings["skipped"]:
-        rate = rate.with_step("jump", skipped="by configuration")
-    elif n_difference < MIN_DIFFERENCES:
-        rate = rate.with_step("jump", skipped=f"{MIN_DIFFERENCES} differences needed, a ramp has {n_difference}")
-    else:
-        rate = rate.with_step("jump", jump_threshold_sigma=settings["jump_threshold_sigma"])
-    names = ("method", "n_coadd", "noise_box_pix")
-    return rate.with_step("fit_ramp", **{name: settings[name] for name in names})
+def reduce_ramp(exposure, rate, paths, options, spool):
+    """Return the product with its planes in `spool`, its steps and its notes."""
+    seeing = read_seeing(options["seeing"]) if options["seeing"] else None
+    poor, notes = find_gaps(exposure, rate.keywords["EXPMJDST"], seeing, options["seeing_maximum_arcsec"])
+    settings = Settings(**{name: options[name] for name in Settings._fields})
+    no_offsets = None if options["border_pix"] else "this detector has no border of reference pixels"
+    no_offsets = "a subarray without the border of reference pixels" if is_subarray(rate.keywords) else no_offsets
+    use_border = not no_offsets and "refpix" not in settings.skipped
+    readout = {"border_pix": options["border_pix"] if use_border else 0, "n_channel": options["n_channel"]}
+    with open_maps(
+        paths, rate.keywords, exposure.shape[2:], subarray_map=exposure.subarray_map, border_pix=options["border_pix"]
+    ) as maps:
+        reduction = prepare(exposure, maps, settings, poor=poor, **readout)
+        snowballs = reduce_exposure(reduction, spool)
+    for step, skipped, parameters in describe_steps(reduction, snowballs, no_offsets):
+        rate = rate.with_step(step, skipped=skipped, **parameters)
+    names = [name for name in PLANES if name != "CHISQ" or options["chi_square"]]
+    return replace(product.with_history(rate, notes), arrays={name: spool.plane(name) for name in names})
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from drs import cli
 from drs.association import associate
 from drs.errors import ReductionError
 from drs.night import build_rows, scan_raw
-from drs.product import write_json
+from drs.product import write_json, write_text
 from drs.references import find_context, fingerprint
 from drs.schema import check_document, load_yaml
 
@@ -36,21 +36,25 @@ def main(raw, exposures, associations, instruments, cache, context, override, pl
     if not raw.is_dir():
         raise ReductionError(f"no folder '{raw}' here: a night holds its Level 0 files in raw/ (snakemake -d NIGHT)")
     rules = load_yaml(associations)
+    check_document(CONFIG / "associations.schema.yaml", rules, name=associations)
     scans = scan_raw(raw, _read_json(plan / "headers.json"))
     if not scans:
         raise ReductionError(f"'{raw}' holds no .fits, .fits.gz or .fits.fz file: nothing to reduce")
     rows = build_rows(scans, _read_instruments(instruments), rules, _read_corrections(exposures))
-    night = {"rows": rows, **associate(rows, rules), "references": _references(rules)}
+    night = {"rows": rows, **associate(rows, rules)}
     write_json(plan / "headers.json", scans)
     write_json(plan / "night.json", night)
+    for row in rows:
+        if len(row["files"]) > 1 and row["status"] == "accepted":  # too many for a command line
+            write_text(plan / "reads" / f"{row['id']}.txt", "".join(f"{raw / file}\n" for file in row["files"]))
     overrides = json.loads(override)
     if missing := [path for path in overrides.values() if not Path(path).is_file()]:
         raise ReductionError(f"override names files that do not exist: {', '.join(missing)}; correct config.yaml")
     write_json(plan / "context.json", find_context(cache, context, os.environ))
     write_json(plan / "cache.json", {"references": fingerprint(cache, overrides.values())})
-    for stage, entry in rules["stages"].items():
+    for stage in rules["stages"]:
         members = {row["id"]: row for row in rows if row.get("id") in night["stages"][stage]}
-        write_json(plan / "stages" / f"{stage}.json", make_requests(members, entry["references"], overrides))
+        write_json(plan / "stages" / f"{stage}.json", make_requests(members, night["needs"], overrides))
 
 
 def _read_json(path):
@@ -81,18 +85,14 @@ def _read_corrections(path):
     return document
 
 
-def _references(rules):
-    """Return kind of exposure -> reference types its reduction needs."""
-    return {kind: entry["references"] for entry in rules["stages"].values() for kind in entry["kinds"]}
-
-
 def make_requests(rows, needs, override):
     """Return what CRDS is asked for each exposure of a stage."""
-    wanted = {reftype: path for reftype, path in override.items() if reftype in needs}
-    return {
-        identity: {"needs": needs, "keys": {key: row["keys"][key] for key in REFERENCE_KEYS}, "override": wanted}
-        for identity, row in rows.items()
-    }
+    requests = {}
+    for identity, row in rows.items():
+        keys = {key: row["keys"][key] for key in REFERENCE_KEYS}
+        wanted = {reftype: path for reftype, path in override.items() if reftype in needs[identity]}
+        requests[identity] = {"needs": needs[identity], "keys": keys, "override": wanted}
+    return requests
 
 
 if __name__ == "__main__":

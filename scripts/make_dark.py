@@ -26,7 +26,7 @@ logger = logging.getLogger("make_dark")
 @cli.output_option
 def main(rates, useafter, minimum, clip_sigma, hot_threshold_sigma, mark_refusal, output):
     """Combine Level 1 darks into a DarkModel."""
-    members = [product.read(path, models="ImagerModel", unit="electron/s") for path in rates]
+    members = [product.read(path, models=("ImagerModel", "IFUImageModel"), unit="electron/s") for path in rates]
     with product.mark_refusal(output, describe_dark(members, useafter), mark=mark_refusal):
         good, left_out = keep_good(members, [path.name for path in rates], minimum=minimum, what="dark")
         images = [members[k].image for k in good]

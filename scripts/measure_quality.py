@@ -43,7 +43,8 @@ def measure(path, measured, source_threshold_sigma):
         arrays["DQ"],
         source_threshold_sigma=source_threshold_sigma if has_sources else None,
     )
-    scale_arcsec = pixel_scale_arcsec(measured.wcs) or measured.keywords.get("SCALE")
+    on_sky = measured.model != "IFUImageModel"  # whose SCALE is that of the spatial elements, not of pixels
+    scale_arcsec = pixel_scale_arcsec(measured.wcs) or (measured.keywords.get("SCALE") if on_sky else None)
     fwhm_arcsec = None
     if numbers["fwhm_pix"] is not None and scale_arcsec:
         fwhm_arcsec = float(f"{numbers['fwhm_pix'] * scale_arcsec:.6g}")

@@ -9,10 +9,11 @@ import logging
 import click
 
 from drs import cli
-from drs.simulation.night import EFFECTS, list_presets, simulate_night
+from drs.simulation.night import EFFECTS, OPTIONAL, list_presets, simulate_night
 
 log = logging.getLogger("simulate_night")
 EFFECTS_HELP = "Leave an effect out (repeatable): " + "; ".join(f"{name}: {text}" for name, text in EFFECTS.items())
+EXTRA_HELP = "Add an effect (repeatable): " + "; ".join(f"{name}: {text}" for name, text in OPTIONAL.items())
 
 
 @cli.command()
@@ -20,9 +21,10 @@ EFFECTS_HELP = "Leave an effect out (repeatable): " + "; ".join(f"{name}: {text}
 @click.option("--preset", type=click.Choice(list_presets()), default="tiny", help="Which night.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, help="Seed of all random numbers.")
 @click.option("--without", type=click.Choice(tuple(EFFECTS)), multiple=True, help=EFFECTS_HELP + ".")
-def main(night, preset, seed, without):
+@click.option("--with", "extra", type=click.Choice(tuple(OPTIONAL)), multiple=True, help=EXTRA_HELP + ".")
+def main(night, preset, seed, without, extra):
     """Simulate a night of Liger and IRIS in the folder NIGHT, with truth."""
-    n_file = simulate_night(night, preset, seed=seed, without=without)
+    n_file = simulate_night(night, preset, seed=seed, without=without, extra=extra)
     log.info("%s: %d raw files", night, n_file)
 
 

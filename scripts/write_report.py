@@ -18,7 +18,7 @@ from drs.report import build_report, render_report
 # Longest side of a picture in the page by the number of pictures of its kind, so that a large night stays readable.
 THUMBNAIL_PIX = ((12, 640), (60, 320), (250, 200))
 SMALLEST_PIX = 120
-NIGHT = ("rows", "masters", "skies", "sky", "groups", "too_few")
+NIGHT = ("rows", "masters", "skies", "sky", "groups", "too_few", "level1_only")
 
 file_or_folder = click.Path(exists=True, path_type=Path)
 

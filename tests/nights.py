@@ -43,6 +43,11 @@ def scan(imtype, expnum, *, shape=(1, 8, 48, 64), **changes):
     }
 
 
+def ifs_scan(imtype, expnum, **changes):
+    """Return the header scan of an exposure of the IRIS spectrograph, by default of the slicer."""
+    return scan(imtype, expnum, **{"DETECTOR": "IFS", "INSTMODE": "SLICER", "SCALE": 0.05} | changes)
+
+
 def night(**scans):
     """Return scans by file name (the argument's name)."""
     return {f"{name}.fits": entry for name, entry in scans.items()}

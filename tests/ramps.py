@@ -7,8 +7,9 @@ import numpy as np
 from astropy.io import fits
 
 from drs import product
+from drs.chain import make_chain
 from drs.detector import MODELS, build_maps
-from drs.ramp import fit_ramp
+from drs.ramp import Search, fit_ramp
 from drs.references import sha1
 from drs.signal import calibrate_reads
 from drs.variance import estimate_poisson_variance
@@ -33,6 +34,20 @@ KEYWORDS = {
     "AIRMASS": 1.2,
     "DATAMODL": "RampModel",
 }
+FIT_OPTIONS = {
+    "method": "likelihood",
+    "n-coadd": 2,
+    "jump-threshold-sigma": 4.5,
+    "jump-neighbour-sigma": 1000.0,
+    "large-jump-e": 1e9,
+    "after-jump-s": 0.0,
+    "snowball-minimum-pix": 0,
+    "snowball-growth": 2.0,
+    "saturation-grow-pix": 0,
+    "refpix-smoothing-rows": 1,
+    "noise-box-pix": 7,
+    "block-rows": 5,
+}
 
 
 def make_times(n_group, n_read, step_s=1.5):
@@ -47,13 +62,43 @@ def make_reads(rng, rate, shape, *, times_s, noise_e, gain=1.0, bias_dn=1000):
     return np.rint((signal + rng.normal(0, noise_e, shape)) / gain + bias_dn).clip(0, 65535).astype(np.uint16)
 
 
-def reduce_reads(reads, times_s, *, dq=None, box_pix=7, method="ols", n_coadd=2, threshold=5.0, **maps):
+def fit_signal(signal_e, times_s, variance_e2, *, threshold=None, sampling=None, **options):
+    """Return the RampFit of signals with the search for jumps at a threshold; `sampling` is of `make_chain`."""
+    chain = make_chain(times_s, **(sampling or {}))
+    search = None if threshold is None else Search(threshold)
+    return fit_ramp(signal_e, chain, variance_e2, search=search, **options)
+
+
+def make_signal(rate, times_s, pedestal=100.0):
+    """Return noiseless signals (n_group, n_read, 3, 5) of a rate, each group with its own pedestal."""
+    n_group = len(times_s)
+    start = pedestal * (1 + np.arange(n_group))[:, np.newaxis, np.newaxis, np.newaxis]
+    return (start + rate * times_s[:, :, np.newaxis, np.newaxis] + np.zeros((3, 5))).astype(np.float32)
+
+
+def fit_equal_noise(signal, times_s, method="likelihood", *, noise_e=6.0, **options):
+    """Return the RampFit of signals whose reads have one noise everywhere."""
+    variance = np.full(signal.shape[2:], noise_e**2, np.float32)
+    return fit_signal(signal, times_s, variance, method=method, **options)
+
+
+def make_messy(shape=(2, 9, 23, 300)):
+    """Return signals with noise, jumps and gaps, and their times."""
+    rng = np.random.default_rng(7)
+    times_s = make_times(*shape[:2])
+    signal = make_reads(rng, 30.0, shape, times_s=times_s, noise_e=6.0).astype(np.float32)
+    signal[0, 4:] += np.where(rng.random(shape[2:]) < 0.1, 900, 0).astype(np.float32)
+    signal[rng.random(shape) < 0.02] = np.nan
+    return signal, times_s
+
+
+def reduce_reads(reads, times_s, *, dq=None, box_pix=15, method="likelihood", n_coadd=2, threshold=5.0, **maps):
     """Return (RampFit, ERR) of a ramp as the command makes them."""
     maps = build_maps(reads.shape[2:], dq, **maps)
-    signal, flags = calibrate_reads(reads, maps)
-    options = {"method": method, "n_coadd": n_coadd, "jump_threshold_sigma": threshold}
-    fit = fit_ramp(signal, times_s, maps.read_variance_e2, **options)
-    fit = fit._replace(dq=fit.dq | flags)
+    signal = calibrate_reads(reads, maps)
+    options = {"method": method, "n_coadd": n_coadd, "threshold": threshold}
+    fit = fit_signal(signal.signal_e, times_s, maps.read_variance_e2, **options)
+    fit = fit._replace(dq=fit.dq | signal.dq)
     images = fit.rate, fit.photon_factor, fit.var_rnoise, fit.dq & 1 != 0
     return fit, np.sqrt(estimate_poisson_variance(*images, box_pix=box_pix) + fit.var_rnoise)
 

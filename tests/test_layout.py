@@ -19,7 +19,7 @@ TOOLS = ("simulate_night", "list_exposures", "list_failures", "lcrds")
 VERBS = ("make", "calibrate", "fit", "subtract", "divide", "trace", "solve", "extract", "build", "combine", "correct")
 VERBS += ("measure", "write", "resolve", "deliver", "check", "list", "simulate")
 # What every product goes through; an edit there is a change of format, not of an algorithm.
-BORDER = {"cli", "errors", "schema", "product", "headers", "dq", "image", "references"}
+BORDER = {"cli", "errors", "schema", "product", "serial", "planes", "headers", "dq", "image", "references"}
 CEILINGS = {
     "Snakefile": 80,
     "rules/*.smk": 200,

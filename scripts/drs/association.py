@@ -20,26 +20,43 @@ def associate(rows, rules):
     Returns
     -------
     plan : dict
-        `stages`: stage -> exposure ids; `masters`, `skies`, `groups`: product name -> {members, keys, ...};
-        `sky`: science id -> {choice, reason, rejected}; `too_few`: groups that make no product, with the reason.
+        `stages`: stage -> exposure ids; `needs`: id -> types of references; `masters`, `skies`, `groups`: product
+        name -> {members, keys, ...}; `sky`: science id -> {choice, reason, rejected}; `too_few`: groups that make no
+        product, with the reason; `level1_only`: id -> why nothing is made beyond Level 1.
     """
     accepted = sorted((row for row in rows if row["status"] == "accepted"), key=_order)
+    going_on = [row for row in accepted if _find_recipe(row, rules) is not None]
     too_few = []
-    masters = _plan_masters(accepted, rules["masters"], too_few)
-    skies = _plan_skies(accepted, rules["sky"], too_few)
-    science = [row for row in accepted if row["kind"] == "science"]
-    stages = {
-        stage: [row["id"] for row in accepted if row["kind"] in entry["kinds"]]
-        for stage, entry in rules["stages"].items()
-    }
+    masters = _plan_masters(going_on, rules["masters"], too_few)
+    skies = _plan_skies(going_on, rules["sky"], too_few)
+    science = [row for row in going_on if row["kind"] == "science"]
     return {
-        "stages": stages,
+        "stages": {stage: [row["id"] for row in accepted if _stage(row, rules) == stage] for stage in rules["stages"]},
+        "needs": {row["id"]: [*rules["level1"], *(_find_recipe(row, rules) or ())] for row in accepted},
         "masters": masters,
         "skies": skies,
         "sky": {row["id"]: _choose_sky(row, skies, rules["sky"]) for row in science},
         "groups": _plan_groups(science, rules["combine"]),
         "too_few": too_few,
+        "level1_only": {
+            row["id"]: f"{row['mode']}: Level 1 only, no recipe for {row['kind']} exposures yet"
+            for row in accepted
+            if _find_recipe(row, rules) is None
+        },
     }
+
+
+def _find_recipe(row, rules):
+    """Return the references that an exposure needs beyond those of Level 1; None where nothing more is made of it."""
+    return rules["recipes"].get(row["mode"], {}).get(row["kind"])
+
+
+def _stage(row, rules):
+    """Return the stage in which an exposure is resolved: the first for one that waits for no calibration."""
+    listed = [stage for stage, kinds in rules["stages"].items() if row["kind"] in kinds]
+    if listed and _find_recipe(row, rules) is not None:
+        return listed[0]
+    return next(iter(rules["stages"]))
 
 
 def _order(row):

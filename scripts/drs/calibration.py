@@ -4,10 +4,10 @@ from dataclasses import replace
 
 from drs import product
 from drs.dark import subtract_dark
-from drs.detector import find_region
 from drs.flat import divide_flat
 from drs.image import Image
 from drs.references import header_keywords, open_references
+from drs.region import find_region
 
 MODELS = {"dark": "DarkModel", "flat": "FlatModel"}
 

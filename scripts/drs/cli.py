@@ -1,5 +1,6 @@
 """What the commands share: one class that turns our errors into one line, the log's form, common options."""
 
+import json
 import logging
 from pathlib import Path
 
@@ -23,6 +24,19 @@ class Command(click.Command):
 def command():
     """Return the decorator of every script's `main`."""
     return click.command(cls=Command, context_settings={"show_default": True, "max_content_width": 120})
+
+
+class Json(click.ParamType):
+    """A JSON document given as text."""
+
+    name = "JSON"
+
+    def convert(self, value, param, ctx):
+        """Return the document."""
+        try:
+            return json.loads(value) if isinstance(value, str) else value
+        except json.JSONDecodeError as error:
+            self.fail(f"is not JSON: {error}", param, ctx)
 
 
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)

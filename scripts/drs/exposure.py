@@ -12,10 +12,11 @@ WCS = re.compile(
 )
 LEGAL = re.compile(r"[A-Z0-9_-]{1,8}")
 DROPPED = ("DATE", "CHECKSUM", "DATASUM", "LONGSTRN", "DRSVER", "FILENAME", "FILETYPE")
+OF_ONE_READ = ("RAMP_NO", "READ_NO", "COMPLETE", "ITIME", "RST_TIME", "FRM_TIME")
 MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC)
 JD_MINUS_MJD = 2400000.5
 MJD_END = 1e6  # no exposure is later
-MODELS = {"IMG": "ImagerModel", "SLICER": "IFUImageModel", "LENSLET": "IFUImageModel"}
+MODELS = dict.fromkeys(("SLICER", "LENSLET", "IFS"), "IFUImageModel")  # INSTMODE -> model; else ImagerModel
 
 
 def rate_keywords(raw, defaults=()):
@@ -24,7 +25,8 @@ def rate_keywords(raw, defaults=()):
     Parameters
     ----------
     raw : mapping
-        PRIMARY keywords of the raw file. World coordinates of its axes are not those of an image and are left out.
+        PRIMARY keywords of the raw file. World coordinates of its axes, which are not those of an image, and what
+        holds for one read alone are left out.
     defaults : mapping
         Keywords that hold where the raw file has none; None is no value.
     """
@@ -32,9 +34,9 @@ def rate_keywords(raw, defaults=()):
     keywords = {
         key: value
         for key, value in {**known, **raw}.items()
-        if LEGAL.fullmatch(key) and not WCS.fullmatch(key) and key not in DROPPED
+        if LEGAL.fullmatch(key) and not WCS.fullmatch(key) and key not in (*DROPPED, *OF_ONE_READ)
     }
-    model = MODELS.get(keywords.get("INSTMODE", "IMG"), "ImagerModel")
+    model = MODELS.get(keywords.get("INSTMODE"), "ImagerModel")
     keywords |= {"DATAMODL": model, "DATALVL": 1, "DATAQUAL": "GOOD", "DRSVER": VERSION}
     return {"EXPTIME": 0.0, **keywords}
 

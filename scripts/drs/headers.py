@@ -6,6 +6,7 @@ file, a missing END card or bytes behind the last block show without reading dat
 
 import gzip
 import math
+import re
 import warnings
 import zlib
 from datetime import UTC, datetime
@@ -17,6 +18,11 @@ BLOCK = 2880
 MAX_HEADER_BLOCKS = 400  # 14400 cards; more is not a header but a file without END
 BITPIX = (8, 16, 32, 64, -32, -64)
 SUFFIXES = (".fits", ".fits.gz", ".fits.fz")
+PACKING = re.compile(  # keywords of the table that holds the tiles
+    r"XTENSION|BITPIX|NAXIS\d*|[PG]COUNT|TFIELDS|(TTYPE|TFORM|TUNIT|TDIM|TNULL|TSCAL|TZERO|TDISP|FZALG)\d+|EXTNAME|"
+    r"Z(IMAGE|SIMPLE|BITPIX|NAXIS\d*|TILE\d+|CMPTYPE|(NAME|VAL)\d+|MASKCMP|QUANTIZ|DITHER0|BLANK|EXTEND|HECKSUM|DATASUM)|"
+    r"CHECKSUM|DATASUM|INHERIT|FZ[A-Z]+"
+)
 
 
 def scan_headers(path):
@@ -53,6 +59,31 @@ def scan_headers(path):
         raise ReductionError(f"its headers make no sense ({error!r}): transfer the file again") from error
 
 
+def read_keywords(path):
+    """Return the PRIMARY keywords of a file of any form as plain values, without looking at the rest.
+
+    Raises
+    ------
+    ReductionError
+        As `scan_headers`, but what stands behind the headers may be damaged.
+    """
+    path = Path(path)
+    try:
+        with _open(path) as stream, warnings.catch_warnings(action="ignore"):
+            header, position = _read_header(stream, 0, first=True)
+            keywords = _plain_keywords(header)
+            if not _data_size(header):
+                following = _read_header(stream, position, first=False)[0]
+                keywords |= _keywords_of_packed_primary(following)
+            return keywords
+    except ReductionError:
+        raise
+    except (OSError, EOFError, zlib.error) as error:
+        raise ReductionError(f"its header cannot be read ({error}): check the file or transfer it again") from error
+    except Exception as error:  # as in scan_headers
+        raise ReductionError(f"its header makes no sense ({error!r}): transfer the file again") from error
+
+
 def parse_utc(text):
     """Return ISO text as a moment in UTC; text without a time zone is UTC."""
     moment = datetime.fromisoformat(text)
@@ -61,12 +92,18 @@ def parse_utc(text):
 
 def _open(path):
     """Return the file opened for reading bytes, decompressed when it is gzipped."""
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
+    return gzip.open(path) if _is_gzipped(path) else path.open("rb")
 
 
 def _size(path):
     """Return the size of a plain file; None where only reading to the end tells."""
-    return None if path.suffix == ".gz" else path.stat().st_size
+    return None if _is_gzipped(path) else path.stat().st_size
+
+
+def _is_gzipped(path):
+    """Say whether a file is gzipped, whatever its name."""
+    with path.open("rb") as stream:
+        return stream.read(2) == b"\x1f\x8b"
 
 
 def _scan(stream, size):
@@ -81,6 +118,8 @@ def _scan(stream, size):
             break
         if keywords is None:
             keywords = _plain_keywords(header)
+        else:
+            keywords |= _keywords_of_packed_primary(header)
         if shape := _image_shape(header):
             images.append((str(_value(header, "EXTNAME", "")).strip(), shape))
         position = _skip_data(stream, position, _data_size(header), size)
@@ -121,6 +160,13 @@ def _plain_keywords(header):
         if value is not None and not _is_nan(value):
             keywords[card.keyword] = value
     return keywords
+
+
+def _keywords_of_packed_primary(header):
+    """Return the keywords of a PRIMARY that is tile-compressed (ZSIMPLE; FITS standard 4.0, 10.1.2), {} for others."""
+    if not hasattr(header, "cards") or "ZSIMPLE" not in header:
+        return {}
+    return {key: value for key, value in _plain_keywords(header).items() if not PACKING.fullmatch(key)}
 
 
 def _card_value(card):

@@ -10,6 +10,8 @@ def format_plan(plan):
     """
     sets = number_reference_sets(plan["exposures"])
     lines = [f"{len(plan['exposures'])} exposures are reduced, {len(plan['not_reduced'])} files are not"]
+    level1_only = sum(bool(entry["level1_only"]) for entry in plan["exposures"].values())
+    lines += [f"{level1_only} exposures get Level 1 only"] if level1_only else []
     lines += ["", "EXPOSURES"]
     for identity, entry in plan["exposures"].items():
         lines += _format_exposure(identity, entry, sets)
@@ -50,10 +52,12 @@ def _describe_sets(exposures, sets):
 
 def _format_exposure(identity, entry, sets):
     """Return the lines of one exposure."""
-    lines = [f"  {entry['start'][:19]}  {entry['kind']:<8} {entry['filter']:<7} {entry['object'] or '-'}  {identity}"]
+    lines = [f"  {entry['start'][:19]}  {entry['kind']:<12} {entry['filter']:<7} {entry['object'] or '-'}  {identity}"]
     if entry["status"] != "resolved":
         lines.append(f"      NOT REDUCED: {entry['reason']}")
     lines.append(f"      raw/{entry['file']}, references: set {sets[_files(entry)]}")
+    if entry["level1_only"]:
+        lines.append(f"      {entry['level1_only']}")
     if entry["sky"]:
         lines.append(f"      sky: {entry['sky']['choice'] or 'median of the image'} ({entry['sky']['reason']})")
         lines += [f"      not {other['name']}: {other['reason']}" for other in entry["sky"]["rejected"]]

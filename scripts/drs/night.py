@@ -11,8 +11,10 @@ import stat
 from datetime import UTC, datetime, timedelta
 
 from drs.errors import ReductionError
-from drs.headers import SUFFIXES, parse_utc, scan_headers
+from drs.headers import SUFFIXES, parse_utc, read_keywords, scan_headers
+from drs.instruments import find_detector, find_mode, find_readout, translate_keywords
 from drs.keywords import CONFIGURATION, IDENTITY
+from drs.reads import gather_exposures
 from drs.schema import PRODUCTS, load_schema
 
 MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC)
@@ -45,8 +47,9 @@ def scan_raw(folder, cache):
     Returns
     -------
     scans : dict
-        File name -> {size, mtime_ns, and either keywords, images, notes or error}. A name that is no plain text is
-        shown with escapes and not opened.
+        File name -> {size, mtime_ns, and either keywords, images, notes or error}. A damaged file that still says
+        which read of an exposure it holds has its keywords too. A name that is no plain text is shown with escapes
+        and not opened.
     """
     scans = {}
     for path in sorted(folder.iterdir()):
@@ -66,10 +69,19 @@ def scan_raw(folder, cache):
             else:
                 scans[path.name] = {**stamp, **scan_headers(path)}
         except ReductionError as error:
-            scans[path.name] = {**stamp, "error": str(error)}
+            scans[path.name] = {**stamp, "error": str(error), **_rest_of_read(path)}
         except OSError as error:
             scans[path.name] = {"error": f"cannot be opened ({error.strerror}): check the file or link"}
     return scans
+
+
+def _rest_of_read(path):
+    """Return {keywords} of a damaged file with one read, {} for other files."""
+    try:
+        keywords = read_keywords(path) if path.is_file() else {}
+    except ReductionError:
+        return {}
+    return {"keywords": keywords} if "READ_NO" in keywords else {}
 
 
 def _show_name(name):
@@ -79,7 +91,7 @@ def _show_name(name):
 
 
 def build_rows(scans, instruments, associations, corrections):
-    """Return one row per file, in order of start time and name; a pure function of its arguments.
+    """Return one row per exposure or unused file, in order of start time and name; depends on its arguments alone.
 
     Parameters
     ----------
@@ -90,56 +102,59 @@ def build_rows(scans, instruments, associations, corrections):
     associations : dict
         Content of config/associations.yaml.
     corrections : dict
-        Content of the night's exposures.yaml: `exclude` [{file, reason}] and `correct` [{file, set, reason}].
+        Content of the night's exposures.yaml: `exclude` [{file, reason}], `correct` [{file, set, reason}] and
+        `drop_reads` [{file, group, reads, reason}].
 
     Returns
     -------
     rows : list of dict
-        With `file`, `status` (accepted, rejected, excluded, set aside), `reason`, `notes`, and for accepted rows
-        `id`, `obs`, `exp`, `kind`, `mode`, `keys`, `start_mjd`, `corrections`.
+        With `file` and `files` (several where every read has its own; `file` is that of the first), `dropped`
+        [[group, read], ...], `status` (accepted, rejected, excluded, set aside), `reason`, `notes`, and for accepted
+        rows `id`, `obs`, `exp`, `kind`, `mode`, `readout`, `keys`, `start_mjd`, `corrections`.
     """
     _check_files_exist(corrections, scans)
-    rows = [_build_row(file, scans[file], instruments, associations, corrections) for file in scans]
+    excluded = {entry["file"]: entry["reason"] for entry in reversed(corrections.get("exclude", ()))}
+    exposures = gather_exposures(scans, corrections)
+    rows = [_build_row(exposure, excluded, instruments, associations) for exposure in exposures]
     _reject_shared_identities(rows)
     return sorted(rows, key=lambda row: (row.get("start_mjd", math.inf), row["file"]))
 
 
 def _check_files_exist(corrections, scans):
     """Refuse an exposures.yaml that names a file the night does not hold."""
-    entries = [*corrections.get("exclude", ()), *corrections.get("correct", ())]
+    entries = [entry for kind in ("exclude", "correct", "drop_reads") for entry in corrections.get(kind, ())]
     if unknown := sorted({entry["file"] for entry in entries} - set(scans)):
         raise ReductionError(f"exposures.yaml names files that are not in raw/: {', '.join(unknown)}")
 
 
-def _build_row(file, scan, instruments, associations, corrections):
-    """Return the row of one file."""
-    row = {"file": file, "status": "rejected", "reason": "", "notes": list(scan.get("notes", ()))}
-    for entry in corrections.get("exclude", ()):
-        if entry["file"] == file:
-            return {**row, "status": "excluded", "reason": entry["reason"]}
+def _build_row(exposure, excluded, instruments, associations):
+    """Return the row of one exposure, or of one file that is none."""
+    row = {key: exposure[key] for key in ("file", "files")}
+    row |= {"status": "rejected", "reason": "", "notes": exposure["notes"], "dropped": exposure["dropped"]}
+    if exposure["file"] in excluded:
+        return {**row, "status": "excluded", "reason": excluded[exposure["file"]]}
+    scan = exposure["scan"]
     if "error" in scan:
         return {**row, "reason": scan["error"]}
-    applied = [entry for entry in corrections.get("correct", ()) if entry["file"] == file]
-    keywords = dict(scan["keywords"])
-    for entry in applied:
+    keywords, applied = dict(scan["keywords"]), exposure["corrections"]
+    translated = translate_keywords(keywords, instruments)
+    for entry in translated:
         keywords.update(entry["set"])
+    applied = [*applied, *translated]
     row["corrections"] = [{"set": entry["set"], "reason": entry["reason"]} for entry in applied]
     try:
-        return {**row, **_classify(keywords, scan["images"], instruments, associations)}
+        found = _classify(keywords, scan["images"], instruments, associations)
     except ReductionError as error:
         return {**row, "reason": str(error)}
+    if exposure["problem"] and found["status"] == "accepted":
+        return {**row, "reason": exposure["problem"], "start_mjd": found["start_mjd"]}
+    return {**row, **found}
 
 
 def _classify(keywords, images, instruments, associations):
     """Return identity, kind and configuration of one exposure; refuse what cannot be placed."""
     _check_keywords(keywords)
-    instrument = instruments.get(keywords["INSTRUME"])
-    if instrument is None:
-        raise ReductionError(f"INSTRUME '{keywords['INSTRUME']}' has no file in config/instruments")
-    detector = instrument["detectors"].get(keywords["DETECTOR"])
-    if detector is None:
-        known = ", ".join(instrument["detectors"])
-        raise ReductionError(f"{instrument['name']} has no detector '{keywords['DETECTOR']}', expected one of {known}")
+    instrument, detector = find_detector(keywords, instruments)
     kind, imtype = _find_kind(keywords, associations)
     start_mjd = _start_mjd(keywords)
     night_mjd, night = _night(start_mjd, instrument)
@@ -158,6 +173,7 @@ def _classify(keywords, images, instruments, associations):
         }
     if keywords.get("DATAQUAL") == "BAD":
         return {"status": "excluded", "reason": "its header says DATAQUAL = BAD", "start_mjd": start_mjd}
+    mode, readout = find_mode(keywords, detector, associations["units"]), find_readout(keywords, detector)
     _check_shape(images)
     _check_needs(kind, keys)
     obs = "{SEMID}-{PROGNUM}-{OBSNUM}_{INSTRUME}_{DETECTOR}_{IMTYPE}".format(**keys)
@@ -168,7 +184,8 @@ def _classify(keywords, images, instruments, associations):
         "obs": obs,
         "exp": exp,
         "kind": kind,
-        "mode": detector["mode"],
+        "mode": mode,
+        "readout": readout,
         "keys": keys,
         "start_mjd": start_mjd,
         "night_middle": _iso(night_mjd + 0.5)[:19],

@@ -1,8 +1,11 @@
 """What the workflow asks of a night's plan (plan/night.json): names and members of every product."""
 
+from pathlib import Path
+
 from drs.keywords import CONFIGURATION, IDENTITY
 
 PICTURED = ("calibrations", "level2", "level3")
+ON_SKY = ("science", "sky")
 
 
 def level1(row):
@@ -13,6 +16,12 @@ def level1(row):
 def level2(row):
     """Return the Level 2 product of an exposure."""
     return f"level2/{row['obs']}_LVL2_{row['exp']}.fits"
+
+
+def list_products(row, night):
+    """Return the products that are made from one exposure alone."""
+    has_level2 = row["kind"] in ON_SKY and row["id"] not in night["level1_only"]
+    return [level1(row), level2(row)] if has_level2 else [level1(row)]
 
 
 def quality(product):
@@ -44,16 +53,22 @@ class Plan:
         self._read_index = read_index
 
     def products(self, *levels):
-        """Return the products of levels: level1, calibrations, level2, level3; their quality; their quicklook."""
+        """Return the products of levels: level1, calibrations, level2, level3; their quality; their quicklook.
+
+        A rate has a picture where nothing is made from it.
+        """
         rows = self.exposures.values()
+        single = [product for row in rows for product in list_products(row, self.night)]
         by_level = {
             "level1": [level1(row) for row in rows],
             "calibrations": [f"calibrations/{name}.fits" for name in self.combinations],
-            "level2": [level2(row) for row in rows if row["kind"] in ("science", "sky")],
+            "level2": [product for product in single if product.startswith("level2/")],
             "level3": [f"level3/{group}_LVL3.fits" for group in self.night["groups"]],
         }
         by_level["quality"] = [quality(product) for products in by_level.values() for product in products]
-        by_level["quicklook"] = [picture(product) for level in PICTURED for product in by_level[level]]
+        pictured = [product for level in PICTURED for product in by_level[level]]
+        pictured += [level1(row) for row in rows if row["id"] in self.night["level1_only"]]
+        by_level["quicklook"] = [picture(product) for product in pictured]
         return [product for level in levels for product in by_level[level]]
 
     def after_crds(self, product):
@@ -84,8 +99,17 @@ class Plan:
         return self.night["masters"] | self.night["skies"]
 
     def raw(self, wildcards):
-        """Return the Level 0 file of an exposure."""
-        return f"raw/{self.exposure(wildcards)['file']}"
+        """Return the Level 0 files of an exposure: one, or one per read in the order of ramps and reads."""
+        return [f"raw/{file}" for file in self.exposure(wildcards)["files"]]
+
+    def ramp_option(self, wildcards):
+        """Return the option that names the Level 0 files of an exposure: too many of them are named in a file."""
+        row = self.exposure(wildcards)
+        return f"--reads=plan/reads/{row['id']}.txt" if len(row["files"]) > 1 else f"--ramp={self.raw(wildcards)[0]}"
+
+    def raw_mb(self, wildcards):
+        """Return the size of the Level 0 files of an exposure in MiB."""
+        return sum(Path(path).stat().st_size for path in self.raw(wildcards)) >> 20
 
     def exposure(self, wildcards):
         """Return the row of an exposure."""
@@ -95,6 +119,10 @@ class Plan:
         """Return the keywords that hold for an exposure where its header has none."""
         keys = self.exposure(wildcards)["keys"]
         return {key: keys[key] for key in (*CONFIGURATION, *IDENTITY, "IMTYPE", "EXPDTST")}
+
+    def readout(self, wildcards):
+        """Return how an exposure was read out: border_pix, n_channel, reference_output_pix."""
+        return self.exposure(wildcards)["readout"]
 
     def megapixels(self, wildcards):
         """Return the size of an exposure's detector in million pixels; that of the largest where it is not stated."""

@@ -7,6 +7,7 @@ from astropy.io import fits
 
 from drs import bestrefs
 from drs.delivery import deliver
+from drs.plan import list_products
 
 
 def predict_references(night, requests, context, types, cache):
@@ -73,13 +74,12 @@ def tabulate(night, manifests):
         if row["status"] != "accepted":
             continue
         identity = row["id"]
-        products = [f"level1/{row['obs']}_LVL1_{row['exp']}.fits"]
-        if row["kind"] in ("science", "sky"):
-            products.append(f"level2/{row['obs']}_LVL2_{row['exp']}.fits")
+        products = list_products(row, night)
         manifest = manifests[identity]
         exposures[identity] = {
             "file": row["file"],
             "kind": row["kind"],
+            "mode": row["mode"],
             "object": row["keys"]["OBJECT"],
             "filter": row["keys"]["FILTER"],
             "start": row["keys"]["EXPDTST"],
@@ -89,6 +89,7 @@ def tabulate(night, manifests):
             "reason": manifest["reason"],
             "references": manifest["references"],
             "sky": night["sky"].get(identity),
+            "level1_only": night["level1_only"].get(identity, ""),
         }
     set_apart = [row for row in night["rows"] if row["status"] != "accepted"]
     return {

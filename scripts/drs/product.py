@@ -11,7 +11,7 @@ import json
 import logging
 import os
 import textwrap
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -23,7 +23,9 @@ from drs import dq
 from drs.errors import ReductionError
 from drs.headers import scan_headers
 from drs.image import Image
+from drs.planes import deinterleave
 from drs.schema import PRODUCTS, find_problems, keyword_descriptions, product_models
+from drs.serial import make_image, open_images, read_image, write_hdu
 
 VERSION = "0.1.0"
 IMAGE_ARRAYS = ("SCI", "ERR", "DQ", "VAR_POISSON", "VAR_RNOISE", "VAR_DARK")
@@ -35,6 +37,7 @@ STEP_KEYWORDS = {
     "dq_init": "S_DQINIT",
     "saturation": "S_SATCHK",
     "bias": "S_BIAS",
+    "refpix": "S_REFPIX",
     "nonlin": "S_NLCORR",
     "jump": "S_JUMPD",
     "fit_ramp": "S_RAMPFI",
@@ -56,8 +59,8 @@ class Product:
     ----------
     keywords : dict
         PRIMARY keywords without structure; DATAMODL names the model and so the schema.
-    arrays : dict of ndarray
-        EXTNAME -> array; images (ny, nx).
+    arrays : dict of ndarray or Plane
+        EXTNAME -> array; images (ny, nx). A Plane is an array in a file (drs.planes).
     units : dict of str
         EXTNAME -> BUNIT; '' is dimensionless, a flag array has no entry.
     wcs : dict
@@ -124,39 +127,91 @@ def read(path, *, models=None, unit=None, verify=True):
     ReductionError
         The file cannot be read, is another model, disagrees with its schema, or has another unit.
     """
-    try:
-        scan_headers(path)
-        product = _load(Path(path), verify=verify)
-    except (ReductionError, OSError, TypeError, ValueError, KeyError) as error:
-        raise ReductionError(f"{path} cannot be read as a product ({error}); delete it and run again") from error
-    allowed = (models,) if isinstance(models, str) else models
-    if allowed and product.model not in allowed:
-        raise ReductionError(f"{path} is a {product.model or 'file without DATAMODL'}, not {' or '.join(allowed)}")
-    check(product, name=path)
+    with _readable(path), fits.open(path, memmap=False) as hdus:
+        product = _load(hdus, read_image, verify=verify)
+    if axes := _find_axes(product.arrays, name=path):
+        product.arrays["COEFFS"] = np.ascontiguousarray(np.transpose(product.arrays["COEFFS"], axes))
+    _check_read(product, models, path)
     if unit is not None and product.units.get("SCI") != unit:
         raise ReductionError(f"{path}: SCI is in '{product.units.get('SCI')}', expected '{unit}'")
     return product
 
 
-def _load(path, *, verify):
-    """Return the product in `path`, not checked against its schema."""
+@contextmanager
+def open_product(path, *, models=None):
+    """Open a product whose arrays stay in its file: Planes, to be read by rows while the context is open.
+
+    The data are not compared with their DATASUM. Arguments and errors are those of `read`; damaged data of a
+    compressed file show here too.
+    """
+    with ExitStack() as stack:
+        with _readable(path):
+            hdus, load = stack.enter_context(open_images(path))
+            product = _load(hdus, load, verify=False)
+        if _find_axes(product.arrays, name=path):
+            product.arrays["COEFFS"] = stack.enter_context(deinterleave(product.arrays["COEFFS"]))
+        _check_read(product, models, path)
+        yield product
+
+
+@contextmanager
+def _readable(path):
+    """Refuse a file that is not whole, or whose reading fails within the context."""
+    text = f"{path} cannot be read as a product ({{}}); delete it and run again"
+    try:
+        scan_headers(path)
+    except ReductionError as error:
+        raise ReductionError(text.format(error)) from error
+    try:
+        yield
+    except (OSError, TypeError, ValueError, KeyError) as error:
+        raise ReductionError(text.format(error)) from error
+
+
+def _check_read(product, models, path):
+    """Refuse a product of another model, or that disagrees with its schema."""
+    allowed = (models,) if isinstance(models, str) else models
+    if allowed and product.model not in allowed:
+        raise ReductionError(f"{path} is a {product.model or 'file without DATAMODL'}, not {' or '.join(allowed)}")
+    check(product, name=path)
+
+
+def _find_axes(arrays, *, name):
+    """Return the order of axes that turns COEFFS into (n_coeff, ny, nx); None where it is so already.
+
+    The instrument team's documents have (ny, nx, n_coeff). The shape of DQ tells which one a file has.
+    """
+    if "COEFFS" not in arrays or "DQ" not in arrays or arrays["COEFFS"].ndim != 3:
+        return None
+    shape, image = arrays["COEFFS"].shape, arrays["DQ"].shape
+    first, last = shape[1:] == image, shape[:2] == image
+    if first == last:
+        raise ReductionError(
+            f"{name}: COEFFS has shape {shape}, which {'may be both' if first else 'is neither'} (n_coeff, ny, nx) "
+            f"{'and' if first else 'nor'} (ny, nx, n_coeff) with (ny, nx) = {image} of DQ; store it as (n_coeff, ny, "
+            f"nx){', with another number of coefficients' if first else ' with a DQ of the same pixels'}"
+        )
+    return (2, 0, 1) if last else None
+
+
+def _load(hdus, load, *, verify):
+    """Return the product of an open file, its arrays made by `load(hdu)`, not checked against its schema."""
     arrays, units, wcs, parameters = {}, {}, {}, ()
-    with fits.open(path, memmap=False) as hdus:
-        header = hdus[0].header
-        for hdu in hdus[1:]:
-            if verify and hdu.verify_datasum() == 0:
-                raise ValueError(f"the data of {hdu.name} do not agree with their DATASUM")
-            if hdu.name == "PARAMETERS":
-                parameters = tuple((row["STEP"], row["NAME"], row["VALUE"]) for row in hdu.data)
-            elif hdu.is_image and hdu.data is not None:
-                name = "SCI" if hdu.name == "DATA" else hdu.name
-                arrays[name] = np.ascontiguousarray(hdu.data, dtype=hdu.data.dtype.newbyteorder("="))
-                if "BUNIT" in hdu.header:
-                    units[name] = hdu.header["BUNIT"].strip()
-                wcs = wcs or _wcs_keywords(hdu.header)
-        history = _unfold(header.get("HISTORY", ()))
-        structure = ("SIMPLE", "BITPIX", "NAXIS", "EXTEND", "CHECKSUM", "DATASUM", "HISTORY", "COMMENT", "")
-        keywords = {card.keyword: card.value for card in header.cards if card.keyword not in structure}
+    header = hdus[0].header
+    for hdu in hdus[1:]:
+        if verify and hdu.verify_datasum() == 0:
+            raise ValueError(f"the data of {hdu.name} do not agree with their DATASUM")
+        if hdu.name == "PARAMETERS":
+            parameters = tuple((row["STEP"], row["NAME"], row["VALUE"]) for row in hdu.data)
+        elif hdu.is_image and hdu.shape:
+            name = "SCI" if hdu.name == "DATA" else hdu.name
+            arrays[name] = load(hdu)
+            if "BUNIT" in hdu.header:
+                units[name] = hdu.header["BUNIT"].strip()
+            wcs = wcs or _wcs_keywords(hdu.header)
+    history = _unfold(header.get("HISTORY", ()))
+    structure = ("SIMPLE", "BITPIX", "NAXIS", "EXTEND", "CHECKSUM", "DATASUM", "HISTORY", "COMMENT", "")
+    keywords = {card.keyword: card.value for card in header.cards if card.keyword not in structure}
     return Product(keywords, arrays, units, wcs, parameters, history)
 
 
@@ -174,18 +229,8 @@ def _unfold(cards):
 def _wcs_keywords(header):
     """Return the WCS keywords of an image header."""
     prefixes = ("CTYPE", "CUNIT", "CRVAL", "CRPIX", "CDELT", "PC", "CD", "A_", "B_", "AP_", "BP_")
-    names = (
-        "A_ORDER",
-        "B_ORDER",
-        "AP_ORDER",
-        "BP_ORDER",
-        "WCSAXES",
-        "RADESYS",
-        "EQUINOX",
-        "LONPOLE",
-        "LATPOLE",
-        "SPECSYS",
-    )
+    names = {"A_ORDER", "B_ORDER", "AP_ORDER", "BP_ORDER", "WCSAXES", "RADESYS"}
+    names |= {"EQUINOX", "LONPOLE", "LATPOLE", "SPECSYS"}
     return {k: header[k] for k in header if k in names or (k.startswith(prefixes) and k[-1:].isdigit())}
 
 
@@ -261,15 +306,18 @@ def write(path, product, *, inputs=None):
     path = Path(path)
     product = replace(product, keywords={**product.keywords, "DRSVER": VERSION})
     check(product, name=path)
-    hdus = fits.HDUList([_primary(product)])
-    hdus.extend(_image(product, name) for name in product.arrays)
-    if "DQ" in product.arrays:
-        hdus.append(fits.BinTableHDU(dq.definition_table(), name="DQ_DEF"))
-    hdus.append(_table("PARAMETERS", ("STEP", "NAME", "VALUE"), product.parameters))
-    hdus.append(_table("PROVENANCE", ("ROLE", "FILE", "SHA256"), _provenance(inputs or {})))
-    for hdu in hdus:
-        hdu.add_checksum(when="of this HDU")
-    write_atomically(path, hdus.writeto)
+    tables = [fits.BinTableHDU(dq.definition_table(), name="DQ_DEF")] if "DQ" in product.arrays else []
+    tables.append(_table("PARAMETERS", ("STEP", "NAME", "VALUE"), product.parameters))
+    tables.append(_table("PROVENANCE", ("ROLE", "FILE", "SHA256"), _provenance(inputs or {})))
+
+    def write_to(stream):
+        write_hdu(stream, _primary(product))
+        for name, array in product.arrays.items():
+            write_hdu(stream, make_image(array, _image_header(product, name), name), array)
+        for table in tables:
+            write_hdu(stream, table)
+
+    write_atomically(path, write_to)
 
 
 def _primary(product):
@@ -291,13 +339,13 @@ def _comments():
     return {**keyword_descriptions(), **steps}
 
 
-def _image(product, name):
-    """Return one image extension with BUNIT and the WCS."""
+def _image_header(product, name):
+    """Return what an image's header says besides its structure: BUNIT and the WCS."""
     header = fits.Header()
     if name in product.units:
         header["BUNIT"] = (product.units[name], "unit of the values")
     header.update(product.wcs)
-    return fits.ImageHDU(product.arrays[name], header=header, name=name)
+    return header
 
 
 def _table(name, columns, rows):
@@ -339,7 +387,11 @@ def write_atomically(path, write_to):
 
 def write_json(path, document):
     """Write `document` as JSON with sorted keys; equal content leaves the file untouched."""
-    text = json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+    write_text(path, json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_text(path, text):
+    """Write text; equal content leaves the file untouched."""
     path = Path(path)
     if not path.exists() or path.read_text() != text:
         write_atomically(path, lambda stream: stream.write(text.encode()))

@@ -1,13 +1,14 @@
 """Level 0: open a ramp in any of its forms and hand out its reads in blocks of rows.
 
 A file holds an image DATA (or SCI) and, where the writer knew them, TIMES: seconds since the reset of a group's
-ramp. A group is one ramp bounded by resets, a read one sample of it. Three orders of axes exist (numpy):
-(n_group, n_read, ny, nx), (ny, nx, n_group, n_read), and (n_read, ny, nx) for one group. Whatever the form, the
-reads leave this module as (n_group, n_read, ny, nx), uint16 or float32, and never more than two blocks of them
-are in memory. Compressed files are unpacked to a temporary file (in TMPDIR) first, piece by piece.
+ramp. One file may hold a whole ramp (`drs.sampling` says with which axes), or one read of it (`drs.reads`). Whatever
+the form, the reads leave this module as (n_group, n_read, ny, nx), uint16 or float32, and never more than two blocks of
+them are in memory. Compressed files are unpacked to temporary files (in TMPDIR) first, piece by piece.
 """
 
 import gzip
+import math
+import os
 import shutil
 import tempfile
 import zlib
@@ -15,34 +16,55 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO
+from typing import NamedTuple
 
 import numpy as np
 from astropy.io import fits
 
+from drs import headers
 from drs.errors import ReductionError
-from drs.headers import scan_headers
+from drs.pixels import InterleavedReads, SeparateReads, is_tiled, locate_image, unpack_tiles
+from drs.reads import check_shapes, find_image, find_place, name_exposure, order_reads
+from drs.sampling import (
+    FIRST,
+    LAST,
+    check_counts,
+    cut_reference_output,
+    find_average,
+    find_axes,
+    find_times,
+    find_times_of_files,
+)
 
-BLOCK_BYTES = 16 << 20  # largest block, whatever the number of rows asked for
+BLOCK_BYTES = 8 << 20  # largest block, whatever the number of rows asked for
 STRUCTURE = ("SIMPLE", "BITPIX", "EXTEND", "PCOUNT", "GCOUNT", "BSCALE", "BZERO", "BLANK", "BUNIT", "INHERIT")
-FIRST, LAST = "reads first", "reads last"
+DAMAGE = (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, fits.VerifyError)
 
 
 @dataclass(frozen=True)
 class Ramp:
-    """An open Level 0 file.
+    """An open exposure.
 
     Attributes
     ----------
     path : Path
+        Its file, or that of its first read.
     keywords : dict
-        PRIMARY keywords without structure.
+        PRIMARY keywords (of the first read) without structure.
     times_s : ndarray, float64, (n_group, n_read)
-        Time of each read since the reset of its group.
+        Time of each read since the reset of its group; of an averaged read, the mean of those it was made from.
     times_source : str
-        Where they came from: TIMES (the extension), READTIME or EXPTIME (the keyword, for equally spaced reads).
+        Where they came from: TIMES (the extension), or the keyword ITIME, READTIME or EXPTIME.
     shape : tuple
         (n_group, n_read, ny, nx)
+    usable : ndarray, bool, (n_group, n_read)
+        False for reads that were dropped; their values mean nothing.
+    n_average : int
+        Reads averaged into each one.
+    average_step_s : float
+        Time between the averaged reads; 0 where there are none.
+    subarray_map : ndarray of integers, (ny, nx), or None
+        Number of the subarray that a pixel was read with, 0 for none; from the extension SUBARR_MAP.
     """
 
     path: Path
@@ -50,7 +72,11 @@ class Ramp:
     times_s: np.ndarray
     times_source: str
     shape: tuple
-    pixels: "_Pixels" = field(repr=False)
+    usable: np.ndarray
+    n_average: int
+    average_step_s: float
+    subarray_map: np.ndarray | None
+    pixels: SeparateReads | InterleavedReads = field(repr=False)
 
     def read_rows(self, start, stop):
         """Return the reads of rows start <= y < stop as a new array (n_group, n_read, stop - start, nx).
@@ -61,87 +87,63 @@ class Ramp:
             float32 where the file holds anything but unsigned 16-bit integers; blank values are NaN.
         """
         try:
-            return self.pixels.decode(self.pixels.load(self.shape, start, stop))
+            return self.pixels.read(self.shape, start, stop)
         except (OSError, EOFError) as error:
             raise ReductionError(f"{self.path}: rows {start} to {stop} cannot be read ({error})") from error
 
-    def blocks(self, block_rows):
-        """Yield (slice of rows, reads) from the first row to the last, the next block being read meanwhile.
+    def blocks(self, block_rows, halo=0):
+        """Yield (rows, padded, reads) from the first row to the last, the next block being read meanwhile.
 
         Parameters
         ----------
         block_rows : int
             Rows of a block; fewer where a block would be larger than BLOCK_BYTES.
+        halo : int
+            Rows around a block that come with it.
+
+        Yields
+        ------
+        rows, padded : slice
+            Rows of the block; the same with `halo` more on each side, as far as the detector goes.
+        reads_dn : ndarray, (n_group, n_read, rows of `padded`, nx)
         """
         n_group, n_read, ny, nx = self.shape
         row_bytes = n_group * n_read * nx * self.pixels.dtype.itemsize
-        step = max(1, min(block_rows, BLOCK_BYTES // row_bytes))
+        step = max(1, min(block_rows, BLOCK_BYTES // row_bytes - 2 * halo))
         rows = [slice(start, min(start + step, ny)) for start in range(0, ny, step)]
+        padded = [slice(max(block.start - halo, 0), min(block.stop + halo, ny)) for block in rows]
         with ThreadPoolExecutor(max_workers=1) as reader:
-            pending = reader.submit(self.read_rows, rows[0].start, rows[0].stop)
+            pending = reader.submit(self.read_rows, padded[0].start, padded[0].stop)
             for k, block in enumerate(rows):
                 reads = pending.result()
                 if k + 1 < len(rows):
-                    pending = reader.submit(self.read_rows, rows[k + 1].start, rows[k + 1].stop)
-                yield block, reads
+                    pending = reader.submit(self.read_rows, padded[k + 1].start, padded[k + 1].stop)
+                yield block, padded[k], reads
 
 
-@dataclass(frozen=True)
-class _Pixels:
-    """Where the pixels of an image lie in an uncompressed file, and what their numbers mean."""
+def read_keywords(paths):
+    """Return the PRIMARY keywords of an exposure (of its first read), structure aside; cheap for every form of file.
 
-    stream: BinaryIO
-    offset: int
-    dtype: np.dtype
-    order: str
-    scale: float = 1.0
-    zero: float = 0.0
-    blank: int | None = None
-
-    def load(self, shape, start, stop):
-        """Return the stored numbers of some rows, (n_group, n_read, rows, nx), as they stand in the file."""
-        n_group, n_read, ny, nx = shape
-        reads = np.empty((n_group, n_read, stop - start, nx), self.dtype)
-        if self.order == LAST:
-            for y in range(start, stop):
-                row = np.empty((nx, n_group, n_read), self.dtype)
-                self._fill(row, y * row.size)
-                reads[:, :, y - start] = row.transpose(1, 2, 0)
-        else:
-            for read, plane in enumerate(reads.reshape(n_group * n_read, stop - start, nx)):
-                self._fill(plane, (read * ny + start) * nx)
-        return reads
-
-    def _fill(self, array, first):
-        """Fill a contiguous array with the numbers from number `first` on."""
-        self.stream.seek(self.offset + first * self.dtype.itemsize)
-        if self.stream.readinto(array.view(np.uint8).data) != array.nbytes:
-            raise EOFError("the file ends before its data; transfer it again")
-
-    def decode(self, stored):
-        """Return the values of stored numbers (changed in place): uint16 stays, all else becomes float32."""
-        if not stored.dtype.isnative:
-            stored = stored.byteswap(inplace=True).view(stored.dtype.newbyteorder("="))
-        if self.blank is None and self.scale == 1:
-            if stored.dtype == np.uint16 and self.zero == 0:
-                return stored
-            if stored.dtype == np.int16 and self.zero == 32768:
-                stored = stored.view(np.uint16)
-                stored ^= np.uint16(0x8000)
-                return stored
-        values = (stored * self.scale + self.zero).astype(np.float32)
-        if self.blank is not None:
-            values[stored == self.blank] = np.nan
-        return values
+    Parameters
+    ----------
+    paths : path-like or sequence of path-like
+        As for `open_ramp`.
+    """
+    first, paths = {}, _list_paths(paths)
+    for path in paths:
+        with _named(path):
+            keywords = headers.read_keywords(path)
+            if not first or find_place(keywords, path.name) < find_place(first, paths[0].name):
+                first = keywords
+    return {key: value for key, value in name_exposure(first).items() if _is_science(key)}
 
 
-def read_keywords(path):
-    """Return the PRIMARY keywords of a Level 0 file, structure aside; cheap for every form of file."""
-    try:
-        header = fits.getheader(path, 0)
-        return {key: header[key] for key in header if key not in ("", "COMMENT", "HISTORY") and _is_science(key)}
-    except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, fits.VerifyError) as error:
-        raise ReductionError(f"{path}: its header cannot be read ({error}); transfer it again") from error
+def _list_paths(paths):
+    """Return one path, or several, as a list of Path."""
+    listed = [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(path) for path in paths]
+    if not listed:
+        raise ReductionError("no Level 0 file was given; name the file of the exposure, or the files of its reads")
+    return listed
 
 
 def _is_science(keyword):
@@ -150,14 +152,19 @@ def _is_science(keyword):
 
 
 @contextmanager
-def open_ramp(path, corrections=()):
-    """Open a Level 0 file: plain, gzipped, or tile-compressed.
+def open_ramp(paths, corrections=(), *, dropped=(), size=None):
+    """Open an exposure: a file with a ramp, or the files of its reads; plain, gzipped, or tile-compressed.
 
     Parameters
     ----------
-    path : path-like
+    paths : path-like or sequence of path-like
+        One file, or one file per read in any order.
     corrections : sequence of {"set": {keyword: value}, ...}
-        Corrections of the PRIMARY header, applied before anything is concluded from it.
+        Corrections of the PRIMARY header (of every read), applied before anything is concluded from it.
+    dropped : sequence of (group, read)
+        Reads that are not to be used, counted from 1. The files of such reads may be missing.
+    size : (ny, nx), optional
+        Of the detector: columns of the reference output to the right of it are cut.
 
     Yields
     ------
@@ -166,29 +173,79 @@ def open_ramp(path, corrections=()):
     Raises
     ------
     ReductionError
-        The file is damaged, its axes do not make a ramp or cannot be told apart, or its times are missing or wrong.
+        A file is damaged, axes do not make a ramp or cannot be told apart, times are missing or wrong; reads are
+        missing, there twice, not complete, or differ in shape; a read that is to be dropped does not exist.
     """
-    path = Path(path)
+    paths = _list_paths(paths)
+    dropped = {tuple(place) for place in dropped}
     with ExitStack() as stack:
-        try:
-            plain = _decompress(path, stack)
-            scan = scan_headers(plain)
-            keywords = dict(scan["keywords"])
-            for correction in corrections:
-                keywords.update(correction["set"])
-            hdus = stack.enter_context(fits.open(plain, memmap=False))
-            index = _find_image(hdus, scan["images"])
-            stored = hdus["TIMES"].data if "TIMES" in hdus else None
-            shape, order = find_axes(hdus[index].shape, None if stored is None else stored.shape)
-            times_s, times_source = _times(stored, shape, keywords)
-            _check_counts(shape, keywords)
-            pixels = _locate(plain, hdus[index], order, stack)
-        except ReductionError as error:
-            raise ReductionError(f"{path}: {error}") from error
-        except (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, fits.VerifyError) as error:
-            raise ReductionError(f"{path} cannot be read ({error}); transfer it again") from error
-        keywords = {key: value for key, value in keywords.items() if _is_science(key)}
-        yield Ramp(path, keywords, times_s, times_source, shape, pixels)
+        found = None
+        if len(paths) == 1:
+            with _named(paths[0]):
+                image = _open_image(paths[0], corrections, stack)
+                found = None if image.is_read else _open_whole(image, stack)
+        found = found or _open_reads(paths, corrections, dropped, stack)
+        with _named(_describe(paths)):
+            ramp = _make_ramp(paths[0], found, dropped, size)
+        yield ramp
+
+
+class _Image(NamedTuple):
+    """The image of an open file that holds its reads, or the one it is."""
+
+    path: Path
+    plain: Path  # the file without gzip
+    keywords: dict
+    hdus: fits.HDUList
+    hdu: fits.ImageHDU | fits.PrimaryHDU | fits.CompImageHDU
+
+    @property
+    def is_read(self):
+        """Say whether the file holds one read."""
+        return "READ_NO" in self.keywords and len(self.hdu.shape) == 2
+
+
+class _Found(NamedTuple):
+    """What the files of an exposure hold, before it is checked as a whole."""
+
+    keywords: dict
+    shape: tuple  # (n_group, n_read, ny, nx)
+    times_s: np.ndarray
+    times_source: str
+    pixels: SeparateReads | InterleavedReads
+    subarray_map: np.ndarray | None = None
+
+
+@contextmanager
+def _named(name):
+    """Put the name of a file before what is wrong with it."""
+    try:
+        yield
+    except ReductionError as error:
+        raise ReductionError(f"{name}: {error}") from error
+    except DAMAGE as error:
+        raise ReductionError(f"{name} cannot be read ({error}); transfer it again") from error
+
+
+def _describe(paths):
+    """Return the files of an exposure in words."""
+    return f"{paths[0]} and {len(paths) - 1} other files" if len(paths) > 1 else str(paths[0])
+
+
+def _open_image(path, corrections, stack):
+    """Return the image with the reads of a file; `stack` closes it."""
+    plain = _decompress(path, stack)
+    scan = headers.scan_headers(plain)
+    keywords = name_exposure(scan["keywords"])
+    for correction in corrections:
+        keywords.update(correction["set"])
+    hdus = stack.enter_context(fits.open(plain, memmap=False))
+    images = [(hdu.name, hdu.shape) if hdu.is_image else ("", ()) for hdu in hdus]
+    index = find_image(images, least_axes=2 if "READ_NO" in keywords else 3)
+    if index is None:
+        found = ", ".join(f"{name or 'PRIMARY'} {shape}" for name, shape in scan["images"]) or "no image at all"
+        raise ReductionError(f"no extension DATA with the reads of a ramp; found {found}")
+    return _Image(path, plain, keywords, hdus, hdus[index])
 
 
 def _decompress(path, stack):
@@ -202,99 +259,74 @@ def _decompress(path, stack):
     return folder / "ramp.fits"
 
 
-def _find_image(hdus, images):
-    """Return the index of the HDU that holds the reads: DATA, SCI, or the first image with three axes or more."""
-    for name in ("DATA", "SCI"):
-        if name in hdus:
-            return hdus.index_of(name)
-    for index, hdu in enumerate(hdus):
-        if hdu.is_image and len(hdu.shape) > 2:
-            return index
-    found = ", ".join(f"{name or 'PRIMARY'} {shape}" for name, shape in images) or "no image at all"
-    raise ReductionError(f"no extension DATA with the reads of a ramp; found {found}")
+def _open_temporary(stack):
+    """Return a new temporary file without a name; `stack` closes it."""
+    return stack.enter_context(tempfile.TemporaryFile(prefix="ramp-"))
 
 
-def find_axes(shape, times_shape):
-    """Return what the axes of an image are.
-
-    Parameters
-    ----------
-    shape : tuple
-        Shape of the image, numpy order.
-    times_shape : tuple or None
-        Shape of TIMES.
-
-    Returns
-    -------
-    shape : tuple
-        (n_group, n_read, ny, nx)
-    order : str
-        FIRST or LAST: where the reads stand.
-    """
-    if len(shape) not in (3, 4) or 0 in shape:
-        raise ReductionError(f"DATA has shape {shape}; expected (n_group, n_read, ny, nx) or (n_read, ny, nx)")
-    if len(shape) == 3:
-        if times_shape not in (None, shape[:1], (1, *shape[:1])):
-            raise ReductionError(f"TIMES has shape {times_shape}, DATA {shape}; expected TIMES (1, {shape[0]})")
-        return (1, *shape), FIRST
-    if times_shape is None:
-        raise ReductionError(f"no extension TIMES, so the order of the four axes {shape} is not known; add TIMES")
-    fits_first, fits_last = times_shape == shape[:2], times_shape == shape[2:]
-    if fits_first == fits_last:
-        raise ReductionError(
-            f"TIMES of shape {times_shape} does not tell which axes of DATA {shape} are groups and reads; it must be "
-            "the shape of either the first or the last two axes"
-        )
-    return (shape, FIRST) if fits_first else ((*shape[2:], *shape[:2]), LAST)
+def _open_whole(image, stack):
+    """Return what a file with all reads of an exposure holds."""
+    stored = image.hdus["TIMES"].data if "TIMES" in image.hdus else None
+    shape, order = find_axes(image.hdu.shape, None if stored is None else stored.shape)
+    times_s, source = find_times(stored, shape, image.keywords)
+    if is_tiled(image.hdu):
+        place = unpack_tiles(image.hdu, order, _open_temporary(stack))
+    else:
+        place = locate_image(stack.enter_context(image.plain.open("rb", buffering=0)), image.hdu)
+    n_group, n_read, ny, nx = shape
+    if order == LAST:
+        pixels = InterleavedReads(place, nx)
+    else:
+        pixels = SeparateReads(tuple(place.skip(read * ny * nx) for read in range(n_group * n_read)), nx)
+    subarray_map = image.hdus["SUBARR_MAP"].data if "SUBARR_MAP" in image.hdus else None
+    return _Found(image.keywords, shape, times_s, source, pixels, subarray_map)
 
 
-def _times(stored, shape, keywords):
-    """Return the times of the reads (n_group, n_read), and where they came from: TIMES, READTIME, or EXPTIME.
-
-    EXPTIME is the time from the first to the last read, so it spans n_read - 1 intervals.
-    """
-    n_group, n_read = shape[:2]
-    if stored is not None:
-        times_s = np.array(stored, dtype=np.float64).reshape(n_group, n_read)
-        if not (np.isfinite(times_s).all() and (np.diff(times_s) > 0).all()):
-            raise ReductionError("TIMES must increase from read to read within each group and be finite; correct it")
-        return times_s, "TIMES"
-    for key, n_interval in (("READTIME", 1), ("EXPTIME", n_read - 1)):
-        value = keywords.get(key)
-        if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
-            if n_interval < 1:
-                raise ReductionError("no extension TIMES and no READTIME, and one read has no EXPTIME; add READTIME")
-            return np.arange(1, n_read + 1, dtype=np.float64)[np.newaxis] * (value / n_interval), key
-    raise ReductionError("no extension TIMES, and neither READTIME nor EXPTIME is a number of seconds; add one of them")
-
-
-def _check_counts(shape, keywords):
-    """Refuse a header whose NGROUPS or NREADS is not what the data hold."""
-    for key, found in (("NGROUPS", shape[0]), ("NREADS", shape[1])):
-        if keywords.get(key, found) != found:
-            raise ReductionError(
-                f"{key} is {keywords[key]}, but DATA has {found} (n_group, n_read, ny, nx = {shape}); correct {key} "
-                "in exposures.yaml, or transfer the file again"
-            )
+def _open_reads(paths, corrections, dropped, stack):
+    """Return what files with one read each hold; none of them stays open."""
+    unpacked = _open_temporary(stack)
+    found, shapes, places = [], [], []
+    for path in paths:
+        with _named(path), ExitStack() as opened:
+            image = _open_image(path, corrections, opened)
+            if not image.is_read:
+                expected = "expected one read (y, x) with READ_NO in each of several files"
+                raise ReductionError(f"{image.hdu.name} has shape {image.hdu.shape}; {expected}")
+            found.append((str(path), image.keywords))
+            shapes.append((str(path), image.hdu.shape))
+            places.append(_place_read(image, unpacked))
+    with _named(_describe(paths)):
+        n_group, n_read, order = order_reads(found, dropped)
+        check_shapes(shapes)
+        shape = (n_group, n_read, *shapes[0][1])
+        in_order = {place: found[index][1] for place, index in order.items()}
+        times_s, source = find_times_of_files(in_order, shape)
+    planes = {place: places[index] for place, index in order.items()}
+    wanted = ((group + 1, read + 1) for group, read in np.ndindex(n_group, n_read))
+    pixels = SeparateReads(tuple(planes.get(place) for place in wanted), shape[3])
+    return _Found(next(iter(in_order.values())), shape, times_s, source, pixels)
 
 
-def _locate(path, hdu, order, stack):
-    """Return where and what the pixels of an image HDU are; tiles are unpacked to a temporary file."""
-    if isinstance(hdu, fits.CompImageHDU):
-        return _unpack(hdu, order, stack.enter_context(tempfile.TemporaryFile(prefix="ramp-")))
-    header = hdu.header
-    dtype = np.dtype({8: "u1", 16: ">i2", 32: ">i4", 64: ">i8", -32: ">f4", -64: ">f8"}[header["BITPIX"]])
-    scale, zero = header.get("BSCALE", 1), header.get("BZERO", 0)
-    stream = stack.enter_context(path.open("rb", buffering=0))
-    return _Pixels(stream, hdu.fileinfo()["datLoc"], dtype, order, scale, zero, header.get("BLANK"))
+def _place_read(image, unpacked):
+    """Return where the numbers of one read are: in its file, or unpacked at the end of a temporary one."""
+    if is_tiled(image.hdu):
+        return unpack_tiles(image.hdu, FIRST, unpacked)
+    place = locate_image(image.plain, image.hdu)
+    return place if image.plain == image.path else place.copy_to(unpacked, math.prod(image.hdu.shape))
 
 
-def _unpack(hdu, order, stream):
-    """Write the pixels of a tile-compressed image to an open file, plane by plane, and return where they are."""
-    dtype = np.dtype(np.uint16) if hdu.section[(slice(0, 1),) * len(hdu.shape)].dtype == np.uint16 else np.dtype("f4")
-    rows = ((slice(y, y + 1),) for y in range(hdu.shape[0]))
-    pieces = rows if order == LAST else np.ndindex(hdu.shape[:-2])
-    for piece in pieces:
-        stream.write(np.ascontiguousarray(hdu.section[piece], dtype=dtype).data)
-    stream.flush()
-    return _Pixels(stream, 0, dtype, order)
+def _make_ramp(path, found, dropped, size):
+    """Return the exposure, checked."""
+    check_counts(found.shape, found.keywords)
+    shape = cut_reference_output(found.shape, size)
+    usable = np.ones(shape[:2], bool)
+    for group, read in sorted(dropped):
+        if not (1 <= group <= shape[0] and 1 <= read <= shape[1]):
+            there = f"there are {shape[0]} groups of {shape[1]} reads"
+            raise ReductionError(f"read {read} of group {group} is to be dropped, but {there}; correct exposures.yaml")
+        usable[group - 1, read - 1] = False
+    average = find_average(found.keywords, found.times_s)
+    keywords = {key: value for key, value in found.keywords.items() if _is_science(key)}
+    subarray_map = None if found.subarray_map is None else found.subarray_map[:, : shape[3]]
+    plain = path, keywords, found.times_s, found.times_source, shape, usable
+    return Ramp(*plain, *average, subarray_map, found.pixels)

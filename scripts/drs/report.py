@@ -13,19 +13,18 @@ from statistics import median
 
 import jinja2
 
-from drs.plan import level1, level2
+from drs.plan import ON_SKY, list_products
 
 LEVELS = {"level3": "Level 3", "calibrations": "Calibrations", "level2": "Level 2", "level1": "Level 1"}
 JUDGED = ("level3", "level2")  # in Level 1 and in calibrations the detector's own pattern adds to the noise
 NOISE_OVER_ERROR = (0.9, 1.1)
 TOO_NOISY = "more noise than the errors say: structure of the sky, a crowded field, residuals of dark or flat"
 TOO_QUIET = "less noise than the errors say: errors too large, or neighbouring pixels correlated by resampling"
-ON_SKY = ("science", "sky")
 UNUSED = ("rejected", "excluded", "set aside")
 PROBLEMS = {
     "failed": ("rejected", "unresolved", "refused", "absent"),
     "check": ("too few", "noise", "overrides", "left out", "warnings"),
-    "note": ("excluded", "set aside"),
+    "note": ("level 1 only", "excluded", "set aside"),
 }
 LEFT_OUT = "left out: "
 TELLING_HISTORY = (LEFT_OUT, "override")
@@ -85,7 +84,7 @@ def drop_folders(text):
 
 def plan_products(night, plan):
     """Return (folder, stem) of every planned product -> the exposures it is made from, in the order of the page."""
-    single = {key: [row["id"]] for row in _accepted(night) for key in _own_products(row, plan)}
+    single = {key: [row["id"]] for row in _accepted(night) for key in _own_products(row, night, plan)}
     return {
         **{("level3", f"{name}_LVL3"): entry["members"] for name, entry in night["groups"].items()},
         **{("calibrations", name): entry["members"] for name, entry in {**night["masters"], **night["skies"]}.items()},
@@ -98,11 +97,11 @@ def _accepted(night):
     return [row for row in night["rows"] if row["status"] == "accepted"]
 
 
-def _own_products(row, plan):
+def _own_products(row, night, plan):
     """Return (folder, stem) of an exposure's own products: those of plan.json, or what its kind makes."""
     files = plan.get("exposures", {}).get(row["id"], {}).get("products")
     if files is None:
-        files = [level1(row), level2(row)] if row["kind"] in ON_SKY else [level1(row)]
+        files = list_products(row, night)
     return [(Path(file).parent.name, Path(file).stem) for file in files]
 
 
@@ -141,6 +140,7 @@ def find_problems(night, manifests, quality, planned, warnings):
     found = {status: [(row["file"], row["reason"]) for row in rows] for status, rows in by_status.items()}
     found["unresolved"] = [(name, m["reason"]) for name, m in manifests.items() if m["status"] != "resolved"]
     found["too few"] = [(f"{entry['type']} {entry['name']}", entry["reason"]) for entry in night["too_few"]]
+    found["level 1 only"] = list(night["level1_only"].items())
     found["warnings"] = [(rule, text) for rule, lines in sorted(warnings.items()) for _, text in lines]
     found["overrides"] = [
         (f"{exposure}: {kind}", entry["reason"])
@@ -232,7 +232,7 @@ def list_exposures(night, plan, quality):
             "offset_arcsec": _offset_arcsec(row, rows[first.get(identity, identity)]),
             "products": [
                 {"level": LEVELS.get(key[0], key[0]), "name": key[1], "state": _state(quality.get(key))}
-                for key in _own_products(row, plan)
+                for key in _own_products(row, night, plan)
             ],
             "goes_into": goes_into.get(identity, []),
             "sky": night["sky"].get(identity),

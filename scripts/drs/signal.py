@@ -1,4 +1,6 @@
-"""Raw reads to signals: saturation, bias, non-linearity, gain; NaN marks a read that cannot be used."""
+"""Raw reads to signals: saturation, bias, reference pixels, non-linearity, gain; NaN marks a read not usable."""
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit, prange
@@ -6,13 +8,28 @@ from numba import njit, prange
 from drs.dq import Flag
 
 SATURATED, DROPOUT = np.uint32(Flag.SATURATED), np.uint32(Flag.DROPOUT)
+LANE = 512  # neighbouring pixels that go through all steps together, from the nearest cache
 
 
-def calibrate_reads(reads_dn, maps):
+class Signal(NamedTuple):
+    """Calibrated reads.
+
+    `signal_e` float32 (n_group, n_read, ny, nx), NaN where a read is not usable; `dq` uint32 (ny, nx), the flags of
+    the maps with SATURATED, or DROPOUT where a read was not finite; `onset` int32 (n_group, ny, nx), the first
+    saturated read of a group, n_read where there is none.
+    """
+
+    signal_e: np.ndarray
+    dq: np.ndarray
+    onset: np.ndarray
+
+
+def calibrate_reads(reads_dn, maps, *, column_dn=None, row_dn=None, grow_pix=0):
     """Return the signal of every read in electrons.
 
-    A raw read at or above the saturation threshold and all later ones of its group are not usable. The signal x
-    above the bias is corrected to sum_k c_k x^k (DN), then multiplied by the gain.
+    A raw read at or above the saturation threshold and all later ones of its group are not usable, nor are those of
+    the pixels around. The signal x above the bias and the reference pixels' offsets is corrected to sum_k c_k x^k
+    (DN), then multiplied by the gain.
 
     Parameters
     ----------
@@ -20,35 +37,51 @@ def calibrate_reads(reads_dn, maps):
         Raw reads; those that are not finite are not usable.
     maps : PixelMaps
         Calibration of these pixels.
+    column_dn : ndarray, float32, (n_group, n_read, nx), optional
+        Offset of each column in each read, DN.
+    row_dn : ndarray, float32, (n_group, n_read, ny), optional
+        Offset of each row in each read, DN.
+    grow_pix : int, optional
+        Pixels around a saturated one, in x and y, that end with it. Of a cut-out, as many rows at its edges are not
+        final.
 
     Returns
     -------
-    signal_e : ndarray, float32, (n_group, n_read, ny, nx)
-        NaN where a read is not usable.
-    dq : ndarray, uint32, (ny, nx)
-        Flags of the maps, with SATURATED, or DROPOUT where a read was not finite.
+    Signal
     """
     if reads_dn.ndim != 4 or reads_dn.shape[2:] != maps.dq.shape:
         raise ValueError(f"reads {reads_dn.shape} and maps {maps.dq.shape} do not fit each other")
+    n_group, n_read, ny, nx = reads_dn.shape
+    column_dn = np.zeros((n_group, n_read, nx), np.float32) if column_dn is None else column_dn
+    row_dn = np.zeros((n_group, n_read, ny), np.float32) if row_dn is None else row_dn
+    if column_dn.shape != (n_group, n_read, nx) or row_dn.shape != (n_group, n_read, ny):
+        raise ValueError(f"offsets {column_dn.shape} and {row_dn.shape} do not fit reads {reads_dn.shape}")
     signal_e, dq = np.empty(reads_dn.shape, np.float32), maps.dq.copy()
-    _calibrate_rows_kernel(np.ascontiguousarray(reads_dn), maps, signal_e, dq)
-    return signal_e, dq
+    onset = np.zeros((n_group, ny, nx), np.int32)
+    offsets = np.ascontiguousarray(column_dn), np.ascontiguousarray(row_dn)
+    _calibrate_rows_kernel(np.ascontiguousarray(reads_dn), maps, offsets, signal_e, dq, onset)
+    if grow_pix > 0:
+        bad = maps.dq & np.uint32(Flag.DO_NOT_USE) != 0  # a hot pixel saturates by itself
+        _grow_saturation_kernel(onset, bad, grow_pix, signal_e, dq)
+    return Signal(signal_e, dq, onset)
 
 
 @njit(cache=True, error_model="numpy")
-def _subtract_bias_kernel(raw, saturation, bias, live, signal, dq):
-    """Write the signal above the bias of one read of a row; note saturation and reads that are no number."""
+def _subtract_bias_kernel(raw, maps, offsets, live, signal, dq):
+    """Write the signal above bias and offsets of one read of a lane; note saturation and reads that are no number."""
+    saturation, bias = maps
+    column, row = offsets
     for i in range(raw.size):
         value = np.float32(raw[i])
         nothing = value - value  # NaN for infinite values too
         live[i] &= not (value >= saturation[i] and nothing == 0)
         dq[i] |= (np.uint32(0) if live[i] else SATURATED) | (DROPOUT if nothing != 0 else np.uint32(0))
-        signal[i] = value - bias[i] + nothing
+        signal[i] = value - bias[i] - (column[i] + row) + nothing
 
 
 @njit(cache=True, error_model="numpy")
 def _start_polynomial_kernel(coefficient, signal, x):
-    """Move the signal of a row to x, and put the highest coefficient in its place."""
+    """Move the signal of a lane to x, and put the highest coefficient in its place."""
     for i in range(signal.size):
         x[i] = signal[i]
         signal[i] = coefficient[i]
@@ -56,33 +89,60 @@ def _start_polynomial_kernel(coefficient, signal, x):
 
 @njit(cache=True, error_model="numpy")
 def _continue_polynomial_kernel(coefficient, x, signal):
-    """One step of Horner's rule on a row."""
+    """One step of Horner's rule on a lane."""
     for i in range(signal.size):
         signal[i] = signal[i] * x[i] + coefficient[i]
 
 
 @njit(cache=True, error_model="numpy")
-def _scale_gain_kernel(gain, live, signal):
-    """Turn the signal of one read of a row from DN to e-; NaN from saturation on."""
+def _scale_gain_kernel(gain, live, signal, onset):
+    """Turn the signal of one read of a lane from DN to e-, NaN from saturation on; count the reads before it."""
     for i in range(signal.size):
         signal[i] = signal[i] * gain[i] if live[i] else np.float32(np.nan)
+        onset[i] += live[i]
 
 
 @njit(cache=True, error_model="numpy", parallel=True, nogil=True)
-def _calibrate_rows_kernel(reads, maps, signal, dq):
-    """Calibrate rows of reads (n_group, n_read, ny, nx); fill `signal` and add to `dq`."""
+def _calibrate_rows_kernel(reads, maps, offsets, signal, dq, onset):
+    """Calibrate rows of reads (n_group, n_read, ny, nx), lane by lane; fill `signal`, add to `dq` and `onset`."""
     n_group, n_read, ny, nx = reads.shape
-    n_coeff = maps.nonlin_coefficients.shape[0]
+    column, row = offsets
+    coefficients, width = maps.nonlin_coefficients, min(LANE, nx)
+    n_coeff = coefficients.shape[0]
     for y in prange(ny):
-        live, x = np.empty(nx, np.bool_), np.empty(nx, np.float32)
+        live, x = np.empty(width, np.bool_), np.empty(width, np.float32)
+        for start in range(0, nx, width):
+            a, b = start, min(start + width, nx)
+            levels = maps.saturation_dn[y, a:b], maps.bias_dn[y, a:b]
+            for group in range(n_group):
+                live[:] = True
+                for read in range(n_read):
+                    out = signal[group, read, y, a:b]
+                    offset = column[group, read, a:b], row[group, read, y]
+                    _subtract_bias_kernel(reads[group, read, y, a:b], levels, offset, live, out, dq[y, a:b])
+                    if n_coeff > 0:
+                        _start_polynomial_kernel(coefficients[n_coeff - 1, y, a:b], out, x)
+                    for k in range(n_coeff - 2, -1, -1):
+                        _continue_polynomial_kernel(coefficients[k, y, a:b], x, out)
+                    _scale_gain_kernel(maps.gain_e_per_dn[y, a:b], live, out, onset[group, y, a:b])
+
+
+@njit(cache=True, error_model="numpy", parallel=True, nogil=True)
+def _grow_saturation_kernel(onset, bad, grow, signal, dq):
+    """End (in place) every pixel of `signal` with the first good one that saturates within `grow` rows and columns."""
+    n_group, ny, nx = onset.shape
+    n_read = signal.shape[1]
+    for y in prange(ny):
+        first = np.empty(nx, np.int32)
         for group in range(n_group):
-            live[:] = True
-            for read in range(n_read):
-                out = signal[group, read, y]
-                raw = reads[group, read, y]
-                _subtract_bias_kernel(raw, maps.saturation_dn[y], maps.bias_dn[y], live, out, dq[y])
-                if n_coeff > 0:
-                    _start_polynomial_kernel(maps.nonlin_coefficients[n_coeff - 1, y], out, x)
-                for k in range(n_coeff - 2, -1, -1):
-                    _continue_polynomial_kernel(maps.nonlin_coefficients[k, y], x, out)
-                _scale_gain_kernel(maps.gain_e_per_dn[y], live, out)
+            first[:] = n_read
+            for k in range(max(y - grow, 0), min(y + grow + 1, ny)):
+                for x in range(nx):
+                    first[x] = first[x] if bad[k, x] else min(first[x], onset[group, k, x])
+            for x in range(nx):
+                end = onset[group, y, x]
+                for k in range(max(x - grow, 0), min(x + grow + 1, nx)):
+                    end = min(end, first[k])
+                if end < onset[group, y, x]:
+                    dq[y, x] |= SATURATED
+                    signal[group, end : onset[group, y, x], y, x] = np.nan

@@ -2,9 +2,10 @@
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from nights import INSTRUMENTS, RULES, scan
+from nights import INSTRUMENTS, RULES, ifs_scan, scan
 
 from drs.association import associate
 from drs.night import build_rows
@@ -115,6 +116,52 @@ def test_targets_whose_names_look_alike_stay_apart():
     assert all(len(group["members"]) == 1 for group in groups.values())
 
 
+def make_ifs_night(mode):
+    """Return scans of a night of one mode of the spectrograph: every kind of exposure, five of each."""
+    kinds = ("DARK", "FLAT", "SCI", "SKY", "ARC", "SCAN", "FIBRE", "PINHOLE", "TELLURIC", "FLUX", "PSF", "BIAS")
+    return {
+        f"{kind}{k}": ifs_scan(kind, 10 * number + k, start=at(3, 5 * number + k), INSTMODE=mode)
+        for number, kind in enumerate(kinds)
+        for k in range(5)
+    }
+
+
+@pytest.mark.parametrize("mode", ["LENSLET", "SLICER"])
+def test_spectrographs_get_level_1_and_master_darks_and_the_plan_says_so(mode):
+    plan = plan_of(make_ifs_night(mode))
+    assert list(plan["masters"]) == ["iris_ifs_dark_20240925t030000_0.0.1"]
+    assert (plan["skies"], plan["groups"], plan["sky"], plan["too_few"]) == ({}, {}, {}, [])
+    assert {stage: len(members) for stage, members in plan["stages"].items()} == {
+        "detector": 60,
+        "optics": 0,
+        "science": 0,
+    }
+    assert {tuple(needs) for needs in plan["needs"].values()} == {tuple(RULES["level1"])}
+    reasons = plan["level1_only"]
+    assert len(reasons) == 55
+    assert (
+        reasons["2024B-P123-008_IRIS_IFS_ARC_0040-00"]
+        == f"{mode.lower()}: Level 1 only, no recipe for arc exposures yet"
+    )
+    assert not any("_DARK_" in identity for identity in reasons)
+
+
+def test_darks_of_both_modes_of_a_detector_are_one_master():
+    scans = {f"d{k}": ifs_scan("DARK", k, start=at(1, k), INSTMODE=("LENSLET", "SLICER")[k % 2]) for k in range(6)}
+    (dark,) = plan_of(scans)["masters"].values()
+    assert len(dark["members"]) == 6
+
+
+def test_needs_are_those_of_the_recipe():
+    plan = plan_of(make_night() | {"t": scan("TELLURIC", 90, start=at(7)), "i": ifs_scan("SCI", 91, start=at(7, 1))})
+    needs = {identity.split("_", 1)[1]: found[len(RULES["level1"]) :] for identity, found in plan["needs"].items()}
+    assert needs["IRIS_IMG1_SCI_0020-00"] == needs["IRIS_IMG1_SKY_0050-00"] == ["dark", "flat"]
+    assert needs["IRIS_IMG1_DARK_0000-00"] == needs["IRIS_IMG1_TELLURIC_0090-00"] == needs["IRIS_IFS_SCI_0091-00"] == []
+    only = "imager: Level 1 only, no recipe for telluric exposures yet"
+    assert plan["level1_only"]["2024B-P123-008_IRIS_IMG1_TELLURIC_0090-00"] == only
+    assert len(plan["level1_only"]) == 2
+
+
 def test_a_night_of_calibrations_only_has_a_plan():
     scans = {name: entry for name, entry in make_night().items() if name.startswith("d")}
     plan = plan_of(scans)
@@ -123,18 +170,18 @@ def test_a_night_of_calibrations_only_has_a_plan():
 
 minutes = st.integers(0, 59)
 exposure = st.tuples(
-    st.sampled_from(["SCI", "SKY", "DARK", "FLAT"]),
+    st.sampled_from(["SCI", "SKY", "DARK", "FLAT", "ARC"]),
     minutes,
     st.sampled_from(["Y", "H"]),
-    st.sampled_from(["IMG1", "IMG2"]),
+    st.sampled_from([("IMG1", "IMG"), ("IMG2", "IMG"), ("IFS", "LENSLET"), ("IFS", "SLICER")]),
 )
 
 
 @given(st.lists(exposure, max_size=25), st.randoms(use_true_random=False))
 def test_the_plan_does_not_depend_on_the_order_of_files_and_uses_each_exposure_once(exposures, rng: random.Random):
     scans = {
-        f"e{k}": scan(imtype, k, start=at(6, minute), FILTER=band, DETECTOR=detector)
-        for k, (imtype, minute, band, detector) in enumerate(exposures)
+        f"e{k}": scan(imtype, k, start=at(6, minute), FILTER=band, DETECTOR=detector, INSTMODE=mode)
+        for k, (imtype, minute, band, (detector, mode)) in enumerate(exposures)
     }
     shuffled = list(scans.items())
     rng.shuffle(shuffled)
@@ -145,3 +192,8 @@ def test_the_plan_does_not_depend_on_the_order_of_files_and_uses_each_exposure_o
         assert len(members) == len(set(members))
         assert {identity.split("_")[3] for identity in members} <= kinds
     assert sorted(plan["sky"]) == sorted(i for i in plan["stages"]["science"] if "_SCI_" in i)
+    staged = [identity for members in plan["stages"].values() for identity in members]
+    assert sorted(staged) == sorted(plan["needs"])
+    assert len(staged) == len(exposures)
+    used = [i for part in ("groups", "skies") for entry in plan[part].values() for i in entry["members"]]
+    assert not plan["level1_only"].keys() & {*plan["sky"], *used}

@@ -19,9 +19,26 @@ def test_keywords_are_carried_and_the_level_is_set():
     assert not {"CRVAL1", "PC1_1", "CTYPE1", "DATE", "lower", "PA"} & found.keys()
 
 
-@pytest.mark.parametrize(("mode", "model"), [("IMG", "ImagerModel"), ("SLICER", "IFUImageModel")])
+@pytest.mark.parametrize(
+    ("mode", "model"),
+    [
+        ("IMG", "ImagerModel"),
+        (None, "ImagerModel"),
+        ("SLICER", "IFUImageModel"),
+        ("LENSLET", "IFUImageModel"),
+        ("IFS", "IFUImageModel"),
+    ],
+)
 def test_the_mode_tells_the_model(mode, model):
-    assert rate_keywords(KEYWORDS | {"INSTMODE": mode})["DATAMODL"] == model
+    raw = {key: value for key, value in (KEYWORDS | {"INSTMODE": mode}).items() if value is not None}
+    assert rate_keywords(raw)["DATAMODL"] == model
+
+
+def test_what_holds_for_one_read_is_dropped():
+    raw = KEYWORDS | {"READ_NO": 3, "RAMP_NO": 1, "COMPLETE": True, "ITIME": 12.5, "READTIME": 1.5, "NCHAN": 4}
+    found = rate_keywords(raw)
+    assert not {"READ_NO", "RAMP_NO", "COMPLETE", "ITIME"} & found.keys()
+    assert (found["READTIME"], found["NCHAN"]) == (1.5, 4)
 
 
 def test_times_of_groups():

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from drs.errors import ReductionError
-from drs.headers import parse_utc, scan_headers
+from drs.headers import _keywords_of_packed_primary, parse_utc, read_keywords, scan_headers
 
 
 @pytest.fixture
@@ -216,3 +216,34 @@ def test_no_value_of_a_card_is_more_than_a_refusal(forms, changes):
 def test_moments_are_in_utc(text, hour):
     assert parse_utc(f"2024-09-24T{text}") == datetime(2024, 9, 24, hour, tzinfo=UTC)
     assert parse_utc(f"2024-09-24T{text}").utcoffset().total_seconds() == 0
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_keywords_of_a_file_that_was_cut(ramp, tmp_path, packed):
+    content = gzip.compress(ramp.read_bytes(), mtime=0)[:-40] if packed else ramp.read_bytes()[:-2880]
+    path = tmp_path / ("cut.fits.gz" if packed else "cut.fits")
+    path.write_bytes(content)
+    with pytest.raises(ReductionError):
+        scan_headers(path)
+    assert read_keywords(path)["INSTRUME"] == "IRIS"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"", "it is empty"), (b"SIMPLE  =" + b" " * 3000, "truncated in a header"), (None, "its header cannot be read")],
+)
+def test_keywords_of_what_is_no_header_are_refused(tmp_path, content, message):
+    if content is not None:
+        (tmp_path / "a.fits").write_bytes(content)
+    with pytest.raises(ReductionError, match=message):
+        read_keywords(tmp_path / "a.fits")
+
+
+def test_keywords_of_a_tile_compressed_primary():
+    """The header of a PRIMARY that was packed stands in the table with its tiles."""
+    header = fits.Header(
+        [("ZSIMPLE", True), ("TFORM1", "1PB"), ("ZCMPTYPE", "RICE_1"), ("ZENITH", 3.0), ("OBJECT", "x")]
+    )
+    assert _keywords_of_packed_primary(header) == {"ZENITH": 3.0, "OBJECT": "x"}
+    del header["ZSIMPLE"]
+    assert _keywords_of_packed_primary(header) == {}

@@ -28,6 +28,7 @@ def make_exposure(start, dark, **changes):
         "used_by": ["level3/g.fits"],
     }
     entry |= {"status": "resolved", "reason": "", "references": {"dark": dark}, "sky": None}
+    entry["level1_only"] = ""
     return entry | changes
 
 
@@ -59,7 +60,7 @@ def test_everything_is_said():
     lines = [line.strip() for line in text.splitlines()]
     for line in (
         "2 exposures are reduced, 1 files are not",
-        "2024-09-25T06:00:00  science  Y       M 15  A",
+        "2024-09-25T06:00:00  science      Y       M 15  A",
         "raw/a.fits, references: set 1",
         "sky: iris_sky (nearest, 0.20 h away)",
         "not old_sky: 2 h away",
@@ -74,6 +75,16 @@ def test_everything_is_said():
         "note on raw/a.fits: bytes behind the last HDU",
     ):
         assert line in lines, line
+
+
+def test_exposures_that_end_at_level_1_are_counted_and_say_why():
+    only = "slicer: Level 1 only, no recipe for arc exposures yet"
+    entry = make_exposure("2024-09-25T06:00:00", make_reference("d1.fits"), kind="arc", level1_only=only)
+    other = make_exposure("2024-09-25T06:01:00", make_reference("d1.fits"))
+    lines = [line.strip() for line in format_plan(make_plan(A=entry, B=other)).splitlines()]
+    assert lines[:2] == ["2 exposures are reduced, 1 files are not", "1 exposures get Level 1 only"]
+    assert lines.count(only) == 1
+    assert "Level 1" not in format_plan(make_plan(B=other))
 
 
 def test_exposures_with_the_same_files_share_a_set():

@@ -10,7 +10,7 @@ import pytest
 from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
-from nights import INSTRUMENTS, RULES, night, scan
+from nights import INSTRUMENTS, RULES, ifs_scan, night, scan
 
 from drs.errors import ReductionError
 from drs.night import build_rows, scan_raw, slug
@@ -123,6 +123,63 @@ def test_kind_comes_from_obsname_when_there_is_no_imtype():
     assert (row["kind"], row["keys"]["IMTYPE"]) == ("flat", "FLAT")
 
 
+@pytest.mark.parametrize(
+    ("changes", "mode"),
+    [
+        ({"INSTMODE": "LENSLET"}, "lenslet"),
+        ({"INSTMODE": "IFS", "IFSMODE": "SLICER"}, "slicer"),
+        ({"DETECTOR": "IFU", "INSTMODE": "SLICER"}, "slicer"),
+    ],
+)
+def test_a_spectrograph_is_known_by_all_its_names(changes, mode):
+    row = rows_of(night(a=ifs_scan("SCI", 7, NCHAN=16, **changes)))["a.fits"]
+    assert row["id"] == "2024B-P123-008_IRIS_IFS_SCI_0007-00"
+    assert (row["mode"], row["readout"]["n_channel"], row["keys"]["DETECTOR"]) == (mode, 16, "IFS")
+    told = {key: value for entry in row["corrections"] for key, value in entry["set"].items()}
+    assert {**changes, **told}["INSTMODE"] == mode.upper()
+
+
+def test_the_observers_correction_comes_before_the_translation():
+    correct = [{"file": "a.fits", "set": {"DETECTOR": "IFU", "INSTMODE": "LENSLET"}, "reason": "lost"}]
+    row = rows_of(night(a=scan("SCI", 7)), {"correct": correct})["a.fits"]
+    assert (row["status"], row["mode"], row["keys"]["DETECTOR"]) == ("accepted", "lenslet", "IFS")
+    assert [entry["set"] for entry in row["corrections"]] == [correct[0]["set"], {"DETECTOR": "IFS"}]
+
+
+@pytest.mark.parametrize(
+    ("obsname", "mode", "kind", "imtype"),
+    [
+        ("LEN-SPX", "LENSLET", "lenslet-scan", "SCAN"),
+        ("LEN-IDP", "LENSLET", "fibre", "FIBRE"),
+        ("LEN-TEL", "LENSLET", "telluric", "TELLURIC"),
+        ("LEN-DRK", "LENSLET", "dark", "DARK"),
+        ("SLI-NFF", "SLICER", "flat", "FLAT"),
+        ("SLI-SKY", "SLICER", "sky", "SKY"),
+    ],
+)
+def test_kinds_of_a_spectrograph(obsname, mode, kind, imtype):
+    row = rows_of(night(a=ifs_scan(None, 1, OBSNAME=obsname, INSTMODE=mode)))["a.fits"]
+    assert (row["status"], row["kind"], row["keys"]["IMTYPE"]) == ("accepted", kind, imtype)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"INSTMODE": None}, "INSTMODE of detector IFS is missing, expected LENSLET or SLICER"),
+        ({"INSTMODE": "GRISM"}, "INSTMODE is illegal: 'GRISM' is not one of ['IMG', 'SLICER', 'LENSLET', 'IFS']"),
+        ({"INSTMODE": "IFS", "IFSMODE": "X"}, "IFSMODE 'X', expected LENSLET or SLICER"),
+        ({"OBSNAME": "LEN-SCI"}, "OBSNAME 'LEN-SCI' is not of mode slicer"),
+        ({"NCHAN": 7}, "7 output channels (NCHAN) do not divide 64 columns (DETXSIZE)"),
+        ({"NCHAN": 0}, "NCHAN is illegal"),
+        ({"CHANVERT": False}, "CHANVERT is F"),
+    ],
+)
+def test_a_spectrograph_without_mode_or_with_unequal_channels_is_rejected(changes, text):
+    row = rows_of(night(a=ifs_scan("SCI", 1, **changes)))["a.fits"]
+    assert row["status"] == "rejected"
+    assert text in row["reason"], row["reason"]
+
+
 def test_engineering_and_bad_exposures_are_set_apart():
     rows = rows_of(night(a=scan("ENG", 1, OBSNAME="IMG1-FOC"), b=scan("SCI", 2, DATAQUAL="BAD")))
     assert (rows["a.fits"]["status"], "engineering" in rows["a.fits"]["reason"]) == ("set aside", True)
@@ -143,6 +200,98 @@ def test_corrections_and_exclusions_carry_their_reason():
 def test_a_correction_of_an_unknown_file_is_refused():
     with pytest.raises(ReductionError, match=r"not in raw/: z\.fits"):
         rows_of(night(a=scan("SCI", 1)), {"exclude": [{"file": "z.fits", "reason": "cloud"}]})
+
+
+def read_scan(read, expnum, **changes):
+    """Return the header scan of one read of an exposure of two ramps of three reads."""
+    place = {
+        "RAMP_NO": (read - 1) // 3 + 1,
+        "READ_NO": (read - 1) % 3 + 1,
+        "NUMRAMPS": 2,
+        "NUMREADS": 3,
+        "COMPLETE": True,
+    }
+    return scan("SCI", None, shape=(48, 64), **{"EXP_NO": expnum, **place, **changes})
+
+
+def make_reads(expnum=7, **changes):
+    """Return the scans of an exposure, one file per read, whose names tell nothing."""
+    return {f"{expnum}{'fbdace'[read - 1]}.fits": read_scan(read, expnum, **changes) for read in range(1, 7)}
+
+
+def test_the_reads_of_an_exposure_are_one_row():
+    rows = rows_of(make_reads(7) | make_reads(8, DETECTOR="IMG2") | night(a=scan("SCI", 9)))
+    assert sorted(rows) == ["7f.fits", "8f.fits", "a.fits"]
+    row = rows["7f.fits"]
+    assert (row["status"], row["id"]) == ("accepted", "2024B-P123-008_IRIS_IMG1_SCI_0007-00")
+    assert row["files"] == ["7f.fits", "7b.fits", "7d.fits", "7a.fits", "7c.fits", "7e.fits"]
+    assert (rows["a.fits"]["files"], rows["a.fits"]["dropped"]) == (["a.fits"], [])
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("7d.fits", None, "missing: reads 3 of ramp 1 (NUMRAMPS 2, NUMREADS 3)"),
+        ("7d.fits", {"COMPLETE": False}, "read 3 of ramp 1 is not complete (7d.fits: COMPLETE is False)"),
+        ("7d.fits", {"READ_NO": 2}, "read 2 of ramp 1 is there twice: 7b.fits, 7d.fits"),
+        ("7d.fits", {"NUMREADS": 4}, "NUMREADS is 3 in 7f.fits, but 4 in 7d.fits"),
+    ],
+)
+def test_reads_that_make_no_ramp_are_one_rejected_row(name, changes, reason):
+    scans = make_reads(7) | make_reads(8)
+    if changes is None:
+        del scans[name]
+    else:
+        scans[name] = read_scan(3, 7, **changes)
+    rows = rows_of(scans)
+    assert [(row["status"], row["file"]) for row in rows.values() if row["status"] != "accepted"] == [
+        ("rejected", "7f.fits")
+    ]
+    assert rows["7f.fits"]["reason"].startswith(reason)
+    assert rows["8f.fits"]["status"] == "accepted"
+
+
+def test_what_is_wrong_with_the_exposure_comes_before_its_reads():
+    scans = make_reads(7, DETECTOR=None)
+    del scans["7d.fits"]
+    assert "DETECTOR is missing" in rows_of(scans)["7f.fits"]["reason"]
+    assert rows_of(make_reads(7, IMTYPE="ENG", COMPLETE=False))["7f.fits"]["status"] == "set aside"
+
+
+def test_a_damaged_read_is_a_row_and_the_reason_of_its_exposure(tmp_path):
+    for read in (1, 2, 3):
+        header = fits.Header(read_scan(read, 7, NUMRAMPS=1)["keywords"])
+        hdus = [fits.PrimaryHDU(header=header), fits.ImageHDU(np.zeros((48, 64), np.uint16), name="DATA")]
+        fits.HDUList(hdus).writeto(tmp_path / f"{read}.fits")
+    whole = (tmp_path / "2.fits").read_bytes()
+    (tmp_path / "2.fits").write_bytes(whole[:-2880])
+    scans = json.loads(json.dumps(scan_raw(tmp_path, {})))
+    assert scan_raw(tmp_path, scans) == scans
+    rows = rows_of(scans)
+    assert sorted(rows) == ["1.fits", "2.fits"]
+    assert rows["2.fits"]["reason"].startswith("truncated")
+    assert rows["1.fits"]["reason"].startswith("read 2 of ramp 1 is damaged: 2.fits: truncated")
+    rows = rows_of(scans, {"exclude": [{"file": "2.fits", "reason": "cut off"}]})
+    assert (rows["1.fits"]["status"], rows["1.fits"]["dropped"]) == ("accepted", [[1, 2]])
+    assert rows["1.fits"]["notes"] == ["dropped: read 2 of ramp 1: cut off (2.fits)"]
+    assert (rows["2.fits"]["status"], rows["2.fits"]["reason"]) == ("excluded", "cut off")
+
+
+def test_reads_and_a_whole_ramp_with_one_identity_are_rejected():
+    rows = rows_of(make_reads(7) | night(a=scan("SCI", 7)))
+    assert {row["status"] for row in rows.values()} == {"rejected"}
+    assert "is claimed by a.fits, 7f.fits" in rows["a.fits"]["reason"]
+
+
+def test_dropped_reads_are_in_the_row():
+    drop = [{"file": "a.fits", "group": 2, "reads": [5, 3], "reason": "poor seeing"}]
+    drop += [{"file": "7c.fits", "reads": [1], "reason": "settling"}]
+    rows = rows_of(make_reads(7) | night(a=scan("SCI", 9)), {"drop_reads": drop})
+    assert (rows["a.fits"]["status"], rows["a.fits"]["dropped"]) == ("accepted", [[2, 3], [2, 5]])
+    assert rows["a.fits"]["notes"] == ["dropped: reads 3, 5 of group 2: poor seeing"]
+    assert (rows["7f.fits"]["dropped"], len(rows["7f.fits"]["files"])) == ([[1, 1]], 6)
+    with pytest.raises(ReductionError, match=r"not in raw/: z\.fits"):
+        rows_of(night(a=scan("SCI", 1)), {"drop_reads": [{"file": "z.fits", "reads": [1], "reason": "cloud"}]})
 
 
 def test_scan_reads_only_changed_files(tmp_path, monkeypatch):
@@ -280,6 +429,50 @@ def test_no_header_breaks_the_table_and_no_identity_leaves_its_alphabet(changes)
         assert set(row["id"]) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-")
     else:
         assert row["reason"]
+
+
+readouts = st.fixed_dictionaries(
+    {"INSTMODE": st.sampled_from(["SLICER", "LENSLET", "IFS", "IMG", None, "", 3])},
+    optional={
+        "DETECTOR": st.sampled_from(["IFS", "IFU", "IMG1"]),
+        "IFSMODE": st.sampled_from(["SLICER", "LENSLET", "", 1.5, True]),
+        "NCHAN": st.integers(-1, 70) | st.floats(0, 70),
+        "CHANVERT": st.booleans() | st.just("T"),
+        "DETXSIZE": st.integers(-1, 5000),
+        "OBSNAME": st.sampled_from(["LEN-SCI", "SLI-SCI", "IMG1-SCI", "-", 7]),
+    },
+)
+
+
+@given(readouts)
+def test_an_accepted_exposure_has_a_mode_and_equal_channels(changes):
+    row = rows_of(night(a=ifs_scan("SCI", 1, **changes)))["a.fits"]
+    if row["status"] == "accepted":
+        detector = INSTRUMENTS["IRIS"]["detectors"][row["keys"]["DETECTOR"]]
+        assert row["mode"] in detector["modes"].values()
+        assert (row["keys"]["DETXSIZE"] or 4096) % row["readout"]["n_channel"] == 0
+    else:
+        assert (row["status"], row["reason"] != "") == ("rejected", True)
+
+
+numbering = st.sampled_from(["READ_NO", "RAMP_NO", "NUMREADS", "NUMRAMPS", "COMPLETE", "EXP_NO", "DETECTOR"])
+
+
+@given(st.lists(st.dictionaries(numbering, values | st.integers(-1, 4)), min_size=6, max_size=6), st.data())
+def test_no_headers_of_reads_break_the_table(changes, data):
+    scans = make_reads(7)
+    for file, own in zip(scans, changes, strict=True):
+        scans[file]["keywords"] |= own
+        if data.draw(st.booleans()):
+            scans[file] = {"error": "truncated", "keywords": scans[file]["keywords"]}
+    chosen = st.lists(st.sampled_from(sorted(scans)), max_size=2, unique=True)
+    corrections = {"exclude": [{"file": file, "reason": "cloud"} for file in data.draw(chosen)]}
+    corrections["drop_reads"] = [{"file": file, "reads": [1, 9], "reason": "cloud"} for file in data.draw(chosen)]
+    corrections["correct"] = [{"file": file, "set": changes[0], "reason": "test"} for file in data.draw(chosen)]
+    rows = build_rows(scans, INSTRUMENTS, RULES, corrections)
+    assert {file for row in rows for file in row["files"]} == set(scans)
+    assert all(row["reason"] or row["status"] == "accepted" for row in rows)
+    json.dumps(rows, ensure_ascii=False, allow_nan=False).encode()
 
 
 @given(text)

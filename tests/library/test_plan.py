@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from nights import INSTRUMENTS, RULES, scan
+from nights import INSTRUMENTS, RULES, ifs_scan, scan
 
 from drs.association import associate
 from drs.night import build_rows
@@ -43,6 +43,35 @@ def test_products_of_each_level(plan):
     assert len(plan.products("level2")) == 5
     assert len(plan.products("quicklook")) == 8
     assert "quicklook/level3/2024B-P123_IRIS_IMG1_M-15_Y_20240924_LVL3.png" in plan.products("quicklook")
+
+
+@pytest.fixture
+def ifs_plan(asked):
+    """Return the plan of five darks, one lenslet science exposure, and one imager science exposure."""
+    scans = {f"d{k}.fits": ifs_scan("DARK", k, start=f"2024-09-25T01:0{k}:00") for k in range(5)}
+    scans |= {"l.fits": ifs_scan("SCI", 20, INSTMODE="LENSLET", NCHAN=4), "s.fits": scan("SCI", 21)}
+    rows = build_rows(scans, INSTRUMENTS, RULES, {})
+    return Plan({"rows": rows, **associate(rows, RULES)}, asked.append)
+
+
+def test_a_spectrograph_has_rates_darks_and_pictures_of_the_rates_that_nothing_is_made_from(ifs_plan, asked):
+    rate = "level1/2024B-P123-008_IRIS_IFS_SCI_LVL1_0020-00.fits"
+    assert rate in ifs_plan.products("level1")
+    assert ifs_plan.products("calibrations") == ["calibrations/iris_ifs_dark_20240925t010000_0.0.1.fits"]
+    assert ifs_plan.products("level2") == ["level2/2024B-P123-008_IRIS_IMG1_SCI_LVL2_0021-00.fits"]
+    assert len(ifs_plan.products("level3")) == 1
+    assert f"quality/{rate.removesuffix('fits')}json" in ifs_plan.products("quality")
+    pictures = [product for product in ifs_plan.products("quicklook") if "/level1/" in product]
+    assert pictures == [f"quicklook/{rate.removesuffix('fits')}png"]
+    assert ifs_plan.after_crds(rate) == []
+    assert asked == ["detector"]
+
+
+def test_the_readout_of_an_exposure(ifs_plan):
+    lenslet = SimpleNamespace(obs="2024B-P123-008_IRIS_IFS_SCI", exp="0020-00")
+    assert ifs_plan.readout(lenslet) == {"border_pix": 4, "n_channel": 4, "reference_output_pix": 64}
+    assert ifs_plan.readout(science("0021-00"))["n_channel"] == 64
+    assert ifs_plan.sky(lenslet, "auto") == ("none", [])
 
 
 def test_stages_build_on_each_other(plan):
@@ -87,7 +116,7 @@ def test_sky_of_an_exposure(plan):
 
 
 def test_one_exposure(plan):
-    assert plan.raw(science()) == "raw/s0.fits"
+    assert plan.raw(science()) == ["raw/s0.fits"]
     assert plan.instrument(science()) == "iris"
     assert plan.megapixels(science()) == 48 * 64 / 1e6
     identity = plan.identity(science())

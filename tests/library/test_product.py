@@ -1,6 +1,8 @@
 """Products: written and read back, checked against their schemas, atomic, byte for byte the same."""
 
 import hashlib
+import tracemalloc
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +11,7 @@ from astropy.io import fits
 
 from drs import dq, product
 from drs.errors import ReductionError
+from drs.planes import open_planes
 
 KEYWORDS = {
     "TELESCOP": "TMT",
@@ -180,3 +183,142 @@ def test_json_that_did_not_change_is_left_untouched(tmp_path):
     assert path.stat().st_mtime_ns == stamp
     product.write_json(path, {"a": [3]})
     assert path.stat().st_mtime_ns != stamp
+
+
+LARGE = (397, 1053)
+
+
+@pytest.fixture
+def large():
+    """Return a rate image of several pieces per plane, of all dtypes that a rate image has."""
+    rng = np.random.default_rng(5)
+    arrays = {
+        "SCI": rng.normal(size=LARGE).astype(np.float32),
+        "ERR": np.full(LARGE, np.nan, np.float32),
+        "DQ": rng.integers(0, 2**32, LARGE, np.uint32),
+        "NREADS": rng.integers(0, 2**16, LARGE, np.uint16),
+    }
+    return product.Product(KEYWORDS, arrays, UNITS)
+
+
+@contextmanager
+def move_to_planes(image):
+    """Move the arrays of a product to a file."""
+    arrays = image.arrays
+    shape = arrays["SCI"].shape
+    with open_planes(shape, {name: array.dtype for name, array in arrays.items()}) as spool:
+        for name, array in arrays.items():
+            spool.write(name, slice(None), array)
+        yield replace(image, arrays={name: spool.plane(name) for name in arrays})
+
+
+@pytest.mark.parametrize("shape", [(37, 53), LARGE])
+def test_a_product_of_planes_has_the_bytes_of_one_of_arrays(large, tmp_path, shape):
+    large = replace(large, arrays={name: array[: shape[0], : shape[1]] for name, array in large.arrays.items()})
+    product.write(tmp_path / "arrays.fits", large)
+    with move_to_planes(large) as planes:
+        assert product.describe(planes) == product.describe(large)
+        product.write(tmp_path / "planes.fits", planes)
+    assert (tmp_path / "planes.fits").read_bytes() == (tmp_path / "arrays.fits").read_bytes()
+    with fits.open(tmp_path / "planes.fits", checksum=True) as hdus:
+        np.testing.assert_array_equal(hdus["DQ"].data, large.arrays["DQ"])
+
+
+def test_planes_of_another_dtype_or_shape_are_refused(large, tmp_path):
+    with move_to_planes(large) as planes:
+        wrong = replace(planes, arrays={**planes.arrays, "SCI": planes.arrays["DQ"]})
+        with pytest.raises(ReductionError, match=r"SCI.dtype: 'float32' was expected"):
+            product.write(tmp_path / "a.fits", wrong)
+        wrong = replace(planes, arrays={**planes.arrays, "ERR": np.zeros((3, 4), np.float32)})
+        with pytest.raises(ReductionError, match="different shapes"):
+            product.write(tmp_path / "a.fits", wrong)
+
+
+def test_planes_are_never_whole_in_memory(large, tmp_path):
+    with move_to_planes(large) as planes:
+        product.write(tmp_path / "a.fits", planes)  # what is kept for good
+        tracemalloc.start()
+        product.write(tmp_path / "a.fits", planes)
+        with product.open_product(tmp_path / "a.fits") as opened:
+            opened.arrays["SCI"].read(slice(0, 8))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < large.arrays["SCI"].nbytes
+
+
+def test_an_open_product_is_what_is_read(large, tmp_path):
+    product.write(tmp_path / "a.fits", large.with_step("dark", scale=2.0), inputs={"ramp": __file__})
+    whole = product.read(tmp_path / "a.fits")
+    with product.open_product(tmp_path / "a.fits", models="ImagerModel") as opened:
+        assert replace(opened, arrays={}) == replace(whole, arrays={})
+        assert product.describe(opened) == product.describe(whole)
+        for name, plane in opened.arrays.items():
+            np.testing.assert_array_equal(plane.read(slice(100, 103)), whole.arrays[name][100:103])
+
+
+def test_a_product_that_cannot_be_opened_is_named(image, tmp_path):
+    path = tmp_path / "a.fits"
+    product.write(path, image)
+    with (
+        pytest.raises(ReductionError, match="is a ImagerModel, not GainModel"),
+        product.open_product(path, models="GainModel"),
+    ):
+        pass
+    path.write_bytes(path.read_bytes()[:6000])
+    with pytest.raises(ReductionError, match="cannot be read as a product"), product.open_product(path):
+        pass
+
+
+REFERENCE = {
+    "DATAMODL": "NonlinearCorrectionModel",
+    "REFTYPE": "NONLIN",
+    "USEAFTER": "2026-01-01T00:00:00",
+    "PEDIGREE": "SIMULATION",
+    "AUTHOR": "tests",
+    "DESCRIP": "for tests",
+    "INSTERA": "0.0.1",
+    "DRSVER": product.VERSION,
+}
+
+
+def write_coefficients(path, shape, image_shape=(5, 7), **keywords):
+    """Write non-linearity coefficients of some shape as another writer has them; return them."""
+    coefficients = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+    header = fits.Header()
+    header.update({**KEYWORDS, **REFERENCE, **keywords})
+    hdus = [fits.PrimaryHDU(header=header), fits.ImageHDU(coefficients, name="COEFFS")]
+    hdus[1].header["BUNIT"] = "DN"
+    fits.HDUList([*hdus, fits.ImageHDU(np.zeros(image_shape, np.uint32), name="DQ")]).writeto(path)
+    return coefficients
+
+
+@pytest.mark.parametrize("suffix", [".fits", ".fits.gz"])
+@pytest.mark.parametrize("shape", [(3, 5, 7), (5, 7, 3), (5, 7, 5)])
+def test_coefficients_in_both_orders_of_axes(tmp_path, shape, suffix):
+    path = tmp_path / f"a{suffix}"
+    coefficients = write_coefficients(path, shape)
+    expected = coefficients if shape[0] == 3 else np.moveaxis(coefficients, -1, 0)
+    np.testing.assert_array_equal(product.read(path).arrays["COEFFS"], expected)
+    with product.open_product(path) as opened:
+        np.testing.assert_array_equal(opened.arrays["COEFFS"].read(slice(1, 4)), expected[:, 1:4])
+
+
+@pytest.mark.parametrize(
+    ("shape", "image_shape", "text"),
+    [
+        ((5, 5, 5), (5, 5), r"may be both \(n_coeff, ny, nx\) and \(ny, nx, n_coeff\)"),
+        ((3, 7, 5), (5, 7), r"is neither \(n_coeff, ny, nx\) nor \(ny, nx, n_coeff\) with \(ny, nx\) = \(5, 7\)"),
+    ],
+)
+def test_coefficients_of_which_the_order_is_not_known_are_refused(tmp_path, shape, image_shape, text):
+    write_coefficients(tmp_path / "a.fits", shape, image_shape)
+    with pytest.raises(ReductionError, match=text):
+        product.read(tmp_path / "a.fits")
+    with pytest.raises(ReductionError, match=text), product.open_product(tmp_path / "a.fits"):
+        pass
+
+
+def test_another_convention_of_coefficients_is_refused(tmp_path):
+    write_coefficients(tmp_path / "a.fits", (3, 5, 7), NLCONV="LEGENDRE")
+    with pytest.raises(ReductionError, match=r"keywords.NLCONV: 'LEGENDRE' is not one of \['POLYNOMIAL', 'FACTOR'\]"):
+        product.read(tmp_path / "a.fits")

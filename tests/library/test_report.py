@@ -71,7 +71,7 @@ def inputs():
     ids = [entry["id"] for entry in rows]
     rejected = {"file": "cut.fits", "status": "rejected", "reason": "/data/n/raw/cut.fits is truncated", "notes": []}
     night = {
-        "rows": [*rows, rejected], "masters": {}, "skies": {}, "too_few": [],
+        "rows": [*rows, rejected], "masters": {}, "skies": {}, "too_few": [], "level1_only": {},
         "sky": {i: {"choice": None, "reason": "no fitting sky exposures", "rejected": []} for i in ids},
         "groups": {GROUP: {"members": ids, "keys": {"OBJECT": NASTY, "FILTER": "H"}}},
     }  # fmt: skip
@@ -118,6 +118,18 @@ def test_a_good_night_says_so(inputs):
     inputs["night"]["rows"].pop()
     assert build(inputs)["problems"] == []
     assert "Everything planned was made: 3 products." in page(inputs)
+
+
+def test_exposures_that_end_at_level_1_are_said_plainly(inputs):
+    extra = row(3, "science")
+    inputs["night"]["rows"].append(extra)
+    reason = "slicer: Level 1 only, no recipe for science exposures yet"
+    inputs["night"]["level1_only"] = {extra["id"]: reason}
+    problem = problems(inputs)["level 1 only"]
+    assert (problem["severity"], problem["reasons"]) == ("note", [(reason, [extra["id"]])])
+    shown = next(entry for entry in build(inputs)["exposures"] if entry["id"] == extra["id"])
+    assert [product["level"] for product in shown["products"]] == ["Level 1"]
+    assert "1 exposure reduced to Level 1 only" in Reader(page(inputs)).text
 
 
 def test_headers_cannot_inject_html(inputs):
@@ -253,7 +265,8 @@ def test_equal_warnings_are_said_once():
 
 
 def test_an_empty_night_has_a_page(inputs):
-    inputs["night"] = {"rows": [], "masters": {}, "skies": {}, "sky": {}, "groups": {}, "too_few": []}
+    parts = ("masters", "skies", "sky", "groups", "level1_only")
+    inputs["night"] = {"rows": [], "too_few": []} | {part: {} for part in parts}
     inputs |= {"manifests": {}, "quality": {}, "pictures": {}}
     assert "No exposure accepted" in page(inputs)
 

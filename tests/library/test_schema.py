@@ -50,6 +50,34 @@ def test_instruments_and_filters():
         assert float(row["wave_min_um"]) < float(row["wave_centre_um"]) < float(row["wave_max_um"])
 
 
+def test_the_associations_are_valid_and_what_is_wrong_is_named():
+    rules, schema = load_yaml(CONFIG / "associations.yaml"), CONFIG / "associations.schema.yaml"
+    check_document(schema, rules, name="associations.yaml")
+    for change, text in (
+        ({"recipes": {"camera": {}}}, "'camera' is not one of"),
+        ({"level1": ["dq", "wavesol"]}, "'wavesol' is not one of"),
+        ({"stages": {"detector": {"kinds": ["dark"]}}}, "'optics' is a required"),
+        ({"sky": rules["sky"] | {"max_gap": 1}}, "'max_gap' was unexpected"),
+    ):
+        assert any(text in problem for problem in find_problems(schema, rules | change)), text
+    assert "'level1' is a required property" in find_problems(schema, {k: v for k, v in rules.items() if k != "level1"})
+
+
+def test_a_chi_square_map_is_part_of_a_rate():
+    keywords = {"TELESCOP": "TMT", "INSTRUME": "IRIS", "DRSVER": "0", "IMTYPE": "SCI", "SEMID": "2024B"}
+    keywords |= {"PROGNUM": "P1", "OBSNUM": "1", "EXPDTST": "2024-09-25T06:00:00", "EXPTIME": 1.0, "FILTER": "H"}
+    image = {"dtype": "float32", "ndim": 2, "unit": "electron/s"}
+    extensions = {"SCI": image, "ERR": image, "DQ": {"dtype": "uint32", "ndim": 2}, "CHISQ": image | {"unit": ""}}
+    for model, detector in (("ImagerModel", "IMG1"), ("IFUImageModel", "IFS")):
+        document = {"keywords": keywords | {"DATAMODL": model, "DETECTOR": detector, "DATALVL": 1}}
+        schema = PRODUCTS / f"{model}.yaml"
+        assert find_problems(schema, document | {"extensions": extensions}) == []
+        wrong = find_problems(schema, document | {"extensions": extensions | {"CHISQ": image}})
+        assert wrong == ["extensions.CHISQ.unit: 'electron/s' is not one of ['']"]
+    document["keywords"]["DATALVL"] = 2
+    assert find_problems(schema, document | {"extensions": extensions}) == ["keywords.DATALVL: 2 is not one of [1]"]
+
+
 def test_all_defects_are_named_at_once(tmp_path):
     with pytest.raises(ReductionError) as error:
         check_document(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 from click.testing import CliRunner
-from ramps import make_reads, make_times, write_ramp, write_references
+from ramps import FIT_OPTIONS, make_reads, make_times, write_ramp, write_references
 
 import fit_ramp
 from drs import product
@@ -17,13 +17,6 @@ from drs.dq import Flag
 SHAPE = (2, 6, 12, 16)
 IMAGE = SHAPE[2:]
 TIMES = make_times(2, 6)
-OPTIONS = {
-    "method": "ols",
-    "n-coadd": 2,
-    "jump-threshold-sigma": 4.5,
-    "noise-box-pix": 7,
-    "block-rows": 5,
-}
 
 
 def make_references():
@@ -51,14 +44,14 @@ def run(tmp_path):
 
     def call(ramp, *flags, **changes):
         options = {
-            "ramp": ramp,
             "manifest": manifest,
             "cache": tmp_path,
             "night-cache": tmp_path / "none",
             "output": tmp_path / "rate.fits",
         }
-        options |= OPTIONS | {key.replace("_", "-"): value for key, value in changes.items()}
-        arguments = [text for key, value in options.items() for text in (f"--{key}", str(value))]
+        options |= FIT_OPTIONS | {key.replace("_", "-"): value for key, value in changes.items()}
+        arguments = [f"--ramp={path}" for path in (ramp if isinstance(ramp, list) else [ramp])]
+        arguments += [text for key, value in options.items() for text in (f"--{key}", str(value))]
         result = CliRunner().invoke(fit_ramp.main, [*arguments, *flags])
         if result.exit_code == 0:
             return product.read(tmp_path / "rate.fits")
@@ -112,7 +105,7 @@ def test_header(run, ramp):
     steps = ("S_DQINIT", "S_SATCHK", "S_BIAS", "S_NLCORR", "S_JUMPD", "S_RAMPFI", "S_GANSCL")
     assert {rate.keywords[step] for step in steps} == {"COMPLETE"}
     assert ("jump", "jump_threshold_sigma", "4.5") in rate.parameters
-    assert ("fit_ramp", "method", '"ols"') in rate.parameters
+    assert ("fit_ramp", "method", '"likelihood"') in rate.parameters
     assert ("fit_ramp", "noise_box_pix", "7") in rate.parameters
 
 
@@ -169,10 +162,13 @@ def test_subarray_takes_its_part_of_the_references(run, ramp, reads, tmp_path):
 
 @pytest.mark.parametrize(
     ("step", "keyword"),
-    [("saturation", "S_SATCHK"), ("bias", "S_BIAS"), ("nonlin", "S_NLCORR"), ("jump", "S_JUMPD")],
+    [
+        *(("dq_init", "S_DQINIT"), ("saturation", "S_SATCHK"), ("bias", "S_BIAS"), ("nonlin", "S_NLCORR")),
+        *(("gain", "S_GANSCL"), ("jump", "S_JUMPD"), ("refpix", "S_REFPIX")),
+    ],
 )
 def test_skipped_step_says_so_and_needs_no_reference(run, ramp, tmp_path, step, keyword):
-    maps = {kind: array for kind, array in make_references().items() if kind != step}
+    maps = {kind: array for kind, array in make_references().items() if kind != {"dq_init": "dq"}.get(step, step)}
     write_references(tmp_path, **maps)
     rate = run(ramp, f"--skip-step={step}")
     assert rate.keywords[keyword] == "SKIPPED: by configuration"
@@ -180,9 +176,9 @@ def test_skipped_step_says_so_and_needs_no_reference(run, ramp, tmp_path, step, 
     assert (rate.arrays["DQ"][7, 8] == 0) == (step == "jump")
 
 
-def test_two_reads_have_no_search_for_jumps(run, reads, tmp_path):
-    rate = run(write_ramp(tmp_path / "ramp.fits", reads[:, :2], TIMES[:, :2]), method="cds")
-    assert rate.keywords["S_JUMPD"] == "SKIPPED: 3 differences needed, a ramp has 1"
+def test_one_difference_has_no_search_for_jumps(run, reads, tmp_path):
+    rate = run(write_ramp(tmp_path / "ramp.fits", reads[:1, :2], TIMES[:1, :2]), method="cds")
+    assert rate.keywords["S_JUMPD"] == "SKIPPED: one difference of reads shows no jump"
 
 
 def test_corrections_are_applied_and_recorded(run, ramp):
@@ -193,7 +189,7 @@ def test_corrections_are_applied_and_recorded(run, ramp):
 
 def bad_input(case, reads, tmp_path):
     """Return (ramp, changes of the options) that must be refused."""
-    changes = {"not json": {"corrections": "{"}, "even box": {"noise_box_pix": 4}}.get(case, {})
+    changes = {"even box": {"noise_box_pix": 4}}.get(case, {})
     keywords = {"no filter": {"FILTER": None}, "no start": {"EXPDTST": None}, "counts": {"NREADS": 9}}.get(case, {})
     data = reads[:, :, :8] if case == "small" else reads
     ramp = write_ramp(tmp_path / "ramp.fits", data, TIMES, **keywords)
@@ -217,7 +213,6 @@ def bad_input(case, reads, tmp_path):
         ("changed reference", "has changed"),
         ("no reference", "no gain reference"),
         ("truncated", "truncated"),
-        ("not json", "--corrections is not JSON"),
         ("even box", "odd number"),
     ],
 )
@@ -229,6 +224,12 @@ def test_refusals(run, reads, tmp_path, case, message):
     assert "Traceback" not in result.output
     assert re.search(message, result.output), result.output
     assert not (tmp_path / "rate.fits").exists()
+
+
+def test_options_that_are_not_json_are_refused(run, ramp):
+    result = run(ramp, corrections="{")
+    assert result.exit_code == 2
+    assert "Invalid value for '--corrections': is not JSON" in result.output
 
 
 def test_refusal_can_be_marked(run, reads, tmp_path):

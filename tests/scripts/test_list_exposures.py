@@ -79,6 +79,14 @@ def test_exclusions_and_corrections(run, night):
     assert rows["s2.fits"]["keys"]["OBJECT"] == "M 31"
 
 
+def test_dropped_reads(run, night):
+    (night / "exposures.yaml").write_text("drop_reads: [{file: s2.fits, reads: [2, 4], reason: poor seeing}]\n")
+    assert list_night(run).exit_code == 0
+    rows = {row["file"]: row for row in json.loads((night / "plan/night.json").read_text())["rows"]}
+    assert (rows["s2.fits"]["dropped"], rows["s1.fits"]["dropped"]) == ([[1, 2], [1, 4]], [])
+    assert rows["s2.fits"]["notes"] == ["dropped: reads 2, 4 of group 1: poor seeing"]
+
+
 @pytest.mark.parametrize(
     ("content", "text"),
     [
@@ -86,6 +94,9 @@ def test_exclusions_and_corrections(run, night):
         ("exclude: [{file: s1.fits}]", "'reason' is a required property"),
         ("exclude: [", "not valid YAML"),
         ("omit: []", "'omit' was unexpected"),
+        ("drop_reads: [{file: s1.fits, reads: [0], reason: cloud}]", "0 is less than the minimum of 1"),
+        ("drop_reads: [{file: s1.fits, reads: [], reason: cloud}]", "[] should be non-empty"),
+        ("drop_reads: [{file: s1.fits, reads: [2]}]", "'reason' is a required property"),
     ],
 )
 def test_a_wrong_exposures_file_is_refused(run, night, content, text):
@@ -122,3 +133,11 @@ def test_a_cut_cache_of_headers_is_made_again(run, night):
     (night / "plan/headers.json").write_text(before[:50])
     assert list_night(run).exit_code == 0
     assert (night / "plan/headers.json").read_text() == before
+
+
+def test_associations_of_an_earlier_form_are_refused(run, night):
+    (night / "mine.yaml").write_text("imtypes: {SCI: science}\nstages: {science: {kinds: [science]}}\n")
+    result = list_night(run, associations="mine.yaml")
+    assert result.exit_code == 1
+    assert "mine.yaml does not fit associations.schema.yaml" in result.output
+    assert "'recipes' is a required property" in result.output

@@ -22,7 +22,7 @@ def test_rejections_notes_and_failures_are_listed(run, tmp_path):
     (tmp_path / "plan").mkdir()
     (tmp_path / "level2").mkdir()
     (tmp_path / "level2" / "old.fits").write_bytes(b"")
-    night = {"rows": rows, "stages": {}, "masters": {}, "skies": {}, "groups": {}}
+    night = {"rows": rows, "stages": {}, "masters": {}, "skies": {}, "groups": {}, "level1_only": {}}
     (tmp_path / "plan" / "night.json").write_text(json.dumps(night))
     logs = tmp_path / "logs" / "fit_ramp"
     logs.mkdir(parents=True)

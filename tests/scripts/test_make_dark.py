@@ -27,6 +27,17 @@ def test_five_darks_make_a_dark_model(run, write_rate, tmp_path):
     assert expected.items() <= dark.keywords.items()
 
 
+def test_darks_of_a_spectrograph_combine_whatever_their_mode(run, write_rate, tmp_path):
+    facts = {"DATAMODL": "IFUImageModel", "DETECTOR": "IFS"}
+    modes = ("LENSLET", "SLICER")
+    paths = [write_rate(0.1, k, "DARK", INSTMODE=modes[k % 2], **facts) for k in range(1, 6)]
+    result = run(main, rate=paths, output=tmp_path / "dark.fits", **OPTIONS)
+    assert result.exit_code == 0, result.output
+    dark = product.read(tmp_path / "dark.fits", models="DarkModel", unit="electron/s")
+    assert (dark.keywords["DETECTOR"], dark.keywords["NCOMBINE"]) == ("IFS", 5)
+    assert "INSTMODE" not in dark.keywords
+
+
 def test_too_few_are_refused_and_the_bad_member_is_named(run, write_rate, tmp_path):
     paths = [write_rate(0.1, k, "DARK") for k in range(1, 5)]
     bad = product.read(write_rate(0.1, 5, "DARK"))

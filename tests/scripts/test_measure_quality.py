@@ -75,6 +75,18 @@ def test_sources_are_sought_in_level_2_and_3_only(tmp_path, keywords, sought):
     assert (numbers["n_sources"] is not None) == sought
 
 
+def test_a_rate_of_spectra_has_noise_and_flags_but_no_scale(tmp_path):
+    image = make_image(DATALVL=1, DATAMODL="IFUImageModel", DETECTOR="IFS", INSTMODE="SLICER", SCALE=0.15)
+    arrays = {**image.arrays, "CHISQ": np.ones(SHAPE, np.float32)}
+    product.write(tmp_path / "image.fits", product.Product(image.keywords, arrays, {**UNITS, "CHISQ": ""}))
+    result, output = run(tmp_path)
+    assert result.exit_code == 0, result.output
+    numbers = json.loads(output.read_text())["measured"]
+    assert numbers["noise_over_error"] == pytest.approx(1, abs=0.05)
+    assert numbers["flags"] == {"DO_NOT_USE": 0.05, "HOT": 0.05}
+    assert (numbers["scale_arcsec"], numbers["n_sources"]) == (None, None)
+
+
 def test_refused_product_gives_its_reason_and_no_numbers(tmp_path):
     with product.mark_refusal(tmp_path / "image.fits", make_image(), mark=True):
         raise ReductionError("no dark reference")

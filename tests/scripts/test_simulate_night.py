@@ -6,7 +6,7 @@ from click.testing import CliRunner
 import simulate_night
 from drs.errors import ReductionError
 from drs.headers import scan_headers
-from drs.simulation.night import EFFECTS
+from drs.simulation.night import EFFECTS, OPTIONAL
 
 
 def run(*arguments):
@@ -38,8 +38,20 @@ def test_seed_and_effects_change_the_files(tmp_path):
     first, second = contents(tmp_path / "3"), contents(tmp_path / "4")
     assert first.keys() == second.keys()
     raw = [path for path in first if path.parts[0] == "raw"]
-    assert len(raw) == 45  # the three defects are off
+    assert len(raw) == 46 - 2 + 2 * 8  # the three defects are off, two darks have a file for every read
     assert all(first[path] != second[path] for path in raw)
+
+
+def test_optional_effects_change_the_files_in_the_same_way_again(tmp_path):
+    extra = [argument for name in OPTIONAL for argument in ("--with", name)]
+    for name, options in (("plain", []), ("first", extra), ("second", extra)):
+        assert run(tmp_path / name, "--seed", 3, *options).exit_code == 0
+    first = contents(tmp_path / "first")
+    assert first == contents(tmp_path / "second")
+    plain = contents(tmp_path / "plain")
+    assert first.keys() == plain.keys()
+    assert all(first[path] != plain[path] for path in first if path.parts[0] == "raw")
+    assert all(first[path] == plain[path] for path in first if path.parts[0] == "crds_cache")
 
 
 def test_one_file_is_truncated_one_has_no_detector(tmp_path):
@@ -57,7 +69,10 @@ def test_one_file_is_truncated_one_has_no_detector(tmp_path):
     assert "truncated" in broken[0][1]
 
 
-@pytest.mark.parametrize("arguments", [["--preset", "huge"], ["--without", "gravity"], ["--seed", "-1"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--preset", "huge"], ["--without", "gravity"], ["--with", "gravity"], ["--without", "ipc"], ["--seed", "-1"]],
+)
 def test_unknown_choices_are_refused(tmp_path, arguments):
     assert run(tmp_path, *arguments).exit_code == 2
     assert not any(tmp_path.iterdir())

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from nights import INSTRUMENTS, RULES, scan
+from nights import INSTRUMENTS, RULES, ifs_scan, scan
 from reference_cache import make_cache
 
 from drs.association import associate
@@ -42,9 +42,9 @@ def plan_night(options, scans):
     rows = build_rows(scans, INSTRUMENTS, RULES, {})
     plan = associate(rows, RULES)
     options["night"].write_text(json.dumps({"rows": rows, **plan}))
-    for path, (stage, entry) in zip(options["request"], RULES["stages"].items(), strict=True):
+    for path, stage in zip(options["request"], RULES["stages"], strict=True):
         members = {row["id"]: row for row in rows if row.get("id") in plan["stages"][stage]}
-        path.write_text(json.dumps(make_requests(members, entry["references"], {})))
+        path.write_text(json.dumps(make_requests(members, plan["needs"], {})))
 
 
 def test_the_plan_says_what_crds_will_choose_and_why(run, options):
@@ -70,6 +70,21 @@ def test_the_plan_says_what_crds_will_choose_and_why(run, options):
     ):
         assert part in text, part
     assert str(options["cache"]) not in text
+
+
+def test_the_plan_of_a_spectrograph_ends_at_level_1_and_says_so(run, options):
+    scans = {f"d{k}.fits": ifs_scan("DARK", k, start=f"2024-09-25T01:0{k}:00", DETECTOR="IFU") for k in range(5)}
+    plan_night(options, scans | {"s.fits": ifs_scan("SCI", 20, INSTMODE="IFS", IFSMODE="LENSLET")})
+    result = run(main, **options)
+    assert result.exit_code == 0, result.output
+    science = json.loads(options["table"].read_text())["exposures"]["2024B-P123-008_IRIS_IFS_SCI_0020-00"]
+    assert (science["status"], science["mode"], science["used_by"]) == ("resolved", "lenslet", [])
+    assert science["products"] == ["level1/2024B-P123-008_IRIS_IFS_SCI_LVL1_0020-00.fits"]
+    found = {kind: entry["file"] for kind, entry in science["references"].items() if entry["status"] == "found"}
+    assert found == {kind: f"iris_ifs_{kind}_20240101t000000_0.0.1.fits" for kind in RULES["level1"]}
+    text = options["output"].read_text()
+    assert "lenslet: Level 1 only, no recipe for science exposures yet" in text
+    assert "iris_ifs_dark_20240925t010000_0.0.1: 5 exposures" in text
 
 
 def test_a_cache_without_the_context_is_refused(run, options):

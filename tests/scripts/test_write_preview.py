@@ -62,6 +62,15 @@ def test_level_1_has_no_compass(tmp_path, image):
     assert count(read(run(tmp_path)[1]), INK) == 0
 
 
+def test_a_rate_of_spectra_is_shown(tmp_path, image):
+    keywords = {**KEYWORDS, "DATALVL": 1, "DATAMODL": "IFUImageModel", "DETECTOR": "IFS", "INSTMODE": "LENSLET"}
+    product.write(tmp_path / "image.fits", product.Product(keywords, image.arrays, UNITS))
+    result, output = run(tmp_path)
+    assert result.exit_code == 0, result.output
+    pixels = read(output)
+    assert (pixels.shape, count(pixels, INK)) == ((*SHAPE, 3), 0)
+
+
 def test_a_large_image_is_averaged_and_bytes_are_stable(tmp_path, image):
     product.write(tmp_path / "image.fits", image)
     first = run(tmp_path, 30)[1].read_bytes()

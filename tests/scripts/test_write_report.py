@@ -34,7 +34,7 @@ def write(path, document):
 def night(tmp_path):
     members = {"members": [ROW["id"]], "keys": {"DETECTOR": "IMG"}}
     document = {"rows": [ROW], "masters": {MASTER: members}, "skies": {}, "sky": {}, "groups": {}, "too_few": []}
-    write(tmp_path / "plan/night.json", document)
+    write(tmp_path / "plan/night.json", document | {"level1_only": {}})
     write(tmp_path / "plan/context.json", {"context": "ligeriri_0001.pmap", "sha1": "cd", "source": "config"})
     manifest = {"exposure": ROW["id"], "status": "resolved", "reason": "", "crds_version": "14", "keys": {}}
     manifest |= {"context": {"name": "ligeriri_0001.pmap", "sha1": "cd"}, "references": {"dq": REFERENCE}}

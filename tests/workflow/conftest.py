@@ -26,9 +26,8 @@ def night(raw_night, tmp_path_factory):
 def small_night(raw_night, tmp_path):
     """Return a copy of the night with the darks, flats and two science exposures of one detector."""
     folder = tmp_path / "night"
-    shutil.copytree(
-        raw_night, folder, ignore=shutil.ignore_patterns("truth", "*.13.fits*", "HI.*", "TI.*.22*", "TI.*.05400*")
-    )
+    others = ("truth", "*.13.fits*", "*.13_r*", "HI.*", "TI.*.22*", "TI.*.05400*")
+    shutil.copytree(raw_night, folder, ignore=shutil.ignore_patterns(*others))
     for path in sorted((folder / "raw").glob("TI.20240925.21*"))[2:]:
         path.unlink()
     return folder

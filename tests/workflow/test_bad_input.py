@@ -13,7 +13,7 @@ from drs import product
 pytestmark = pytest.mark.workflow
 SCIENCE = "TI.20240925.21600.00.fits"
 SECOND = "TI.20240925.21692.00.fits"
-OTHER_FILES = ("*.13.fits*", "HI.*", "TI.*.22*", "TI.*.05400*", "TI.*.2178*", "TI.*.2187*", "TI.*.219*")
+OTHER_FILES = ("*.13.fits*", "*.13_r*", "HI.*", "TI.*.22*", "TI.*.05400*", "TI.*.2178*", "TI.*.2187*", "TI.*.219*")
 NASTY_NAME = "name 'with' \"quotes\"; touch $(hacked) &.fits"
 NASTY_OBJECT = "a'b\"; touch hacked $(touch hacked) <b>{x}"
 

@@ -74,7 +74,7 @@ def test_level3_stars_have_their_flux_and_place(night, detector):
 
 def test_every_planned_product_is_there_and_valid(night):
     products = [path for level in ("level1", "level2", "level3", "calibrations") for path in (night / level).glob("*")]
-    assert len(products) == 75
+    assert len(products) == 77
     for path in products:
         made = product.read(path)
         assert made.refusal is None
@@ -103,7 +103,7 @@ def test_the_night_uses_its_own_calibrations_and_crds_says_so(night):
 
 def test_the_plan_foretold_what_crds_chose(night):
     plan = json.loads((night / "plan/plan.json").read_text())["exposures"]
-    assert len(plan) == 45
+    assert len(plan) == 46
     for identity, entry in plan.items():
         chosen = json.loads((night / f"references/{identity}.json").read_text())["references"]
         foretold = {kind: reference["file"] for kind, reference in entry["references"].items()}

@@ -1,15 +1,17 @@
 """Level 0 files as the observatories deliver them: PRIMARY keywords, TIMES, and DATA in one of their forms.
 
-DATA is written block by block into a preallocated file, so that a ramp larger than the memory can be made.
+DATA is written block by block into preallocated files, so that a ramp larger than the memory can be made.
 """
 
 import gzip
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 
 BLOCK = 2880
+MJD_ZERO = datetime(1858, 11, 17, tzinfo=UTC)
 SIGN_BIT = np.uint16(0x8000)  # uint16 in FITS is int16 with BZERO = 32768: the same bits with this one flipped
 ORDERS = {
     "reads_first": (0, 1, 2, 3),  # (n_group, n_read, ny, nx)
@@ -32,13 +34,16 @@ def write_level0(path, keywords, times_s, blocks, *, shape, order="reads_first",
     shape : (ny, nx)
     order : {'reads_first', 'pixels_first'}
         Axes of DATA.
-    form : {'', '3-d', 'gzip', 'truncated'}
+    form : {'', '3-d', 'gzip', 'truncated', 'per-read'}
+        'per-read' is one file for every read, its place in the ramp and its times as keywords, without TIMES.
 
     Returns
     -------
     Path
-        The file written.
+        The file written; of form 'per-read', that of the first read.
     """
+    if form == "per-read":
+        return _write_reads(path, keywords, times_s, blocks, shape)
     axes = (*times_s.shape, *shape) if form != "3-d" else (times_s.shape[1], *shape)
     if form == "3-d" and (times_s.shape[0] != 1 or order != "reads_first"):
         raise ValueError("the 3-d form holds one group with the reads first")
@@ -57,13 +62,52 @@ def write_level0(path, keywords, times_s, blocks, *, shape, order="reads_first",
     return _compress(path) if form == "gzip" else path
 
 
+def _write_reads(path, keywords, times_s, blocks, shape):
+    """Write one file per read, named after the exposure, read and ramp; return the path of the first."""
+    files = {}
+    for group, read in np.ndindex(times_s.shape):
+        file = path.with_name(f"{path.stem}_r{read + 1:03d}_g{group + 1:03d}.fits")
+        own = _read_keywords(keywords, times_s, group, read)
+        others = [entry for entry in keywords if entry[0] not in {key for key, _, _ in own}]
+        files[group, read] = file, _write_headers(file, [*others, *own], None, shape)[0]
+    for rows, reads in blocks:
+        for (group, read), (file, offset) in files.items():
+            data = np.memmap(file, dtype=">u2", mode="r+", offset=offset, shape=shape)
+            data[rows] = reads[group, read] ^ SIGN_BIT
+            data.flush()
+    return files[0, 0][0]
+
+
+def _read_keywords(keywords, times_s, group, read):
+    """Return the keywords of one read: its place in the exposure, and its time in both ways in use."""
+    known = {key: value for key, value, _ in keywords}
+    cards = [
+        ("RAMP_NO", group + 1, "ramp of the exposure, from 1"),
+        ("READ_NO", read + 1, "read of the ramp, from 1"),
+        ("NUMRAMPS", times_s.shape[0], "ramps of the exposure"),
+        ("NUMREADS", times_s.shape[1], "reads of a ramp"),
+        ("COMPLETE", True, "the read was finished"),
+        ("ITIME", float(times_s[group, read]), "[s] from the end of the reset to the read"),
+    ]
+    if "EXPNUM" in known:
+        cards.append(("EXP_NO", known["EXPNUM"], "exposure number"))
+    if "EXPDTST" in known:
+        since_zero = datetime.fromisoformat(known["EXPDTST"]).replace(tzinfo=UTC) - MJD_ZERO
+        reset = since_zero // timedelta(microseconds=1) + round(float(times_s[:group, -1].sum()) * 1e6)
+        cards.append(("RST_TIME", reset, "[us] end of the reset, since MJD 0"))
+        cards.append(("READTIME", reset + round(float(times_s[group, read]) * 1e6), "[us] the read, since MJD 0"))
+    return cards
+
+
 def _write_headers(path, keywords, times_s, stored):
-    """Write PRIMARY, TIMES and the header of DATA; return offset and length of the data, zeros so far."""
+    """Write PRIMARY, TIMES (if any) and the header of DATA; return offset and length of the data, zeros so far."""
     primary = fits.PrimaryHDU()
     primary.header.extend(_card(*entry) for entry in keywords)
-    times = fits.ImageHDU(times_s, name="TIMES")
-    times.header["BUNIT"] = ("s", "time since the reset of the group")
-    fits.HDUList([primary, times]).writeto(path)
+    hdus = [primary]
+    if times_s is not None:
+        hdus.append(fits.ImageHDU(times_s, name="TIMES"))
+        hdus[1].header["BUNIT"] = ("s", "time since the reset of the group")
+    fits.HDUList(hdus).writeto(path)
     header = fits.Header(
         [
             ("XTENSION", "IMAGE", "image extension"),
@@ -88,7 +132,7 @@ def _write_headers(path, keywords, times_s, stored):
 
 def _card(keyword, value, comment):
     """Return a header card, its comment cut to what fits into 80 characters."""
-    room = 80 - len(str(fits.Card(keyword, value)).rstrip()) - len(" / ")
+    room = 80 - max(len(str(fits.Card(keyword, value)).rstrip()), 30) - len(" / ")  # a comment starts at column 34
     return fits.Card(keyword, value, comment[: max(room, 0)])
 
 

@@ -3,13 +3,16 @@
 import shutil
 from functools import partial
 
+import numpy as np
+
 from drs.errors import ReductionError
 from drs.schema import keyword_descriptions, load_yaml
 from drs.simulation import scene, truth
-from drs.simulation.cosmic import make_hits
+from drs.simulation.cosmic import SNOWBALL, make_hits, make_snowballs
 from drs.simulation.detector import make_detector, simulate_ramp
+from drs.simulation.drift import average_reads, make_drift
 from drs.simulation.level0 import write_level0
-from drs.simulation.plan import detector_geometry, plan_exposures
+from drs.simulation.plan import detector_geometry, has_windows, plan_exposures
 from drs.simulation.references import REPO, write_cache
 from drs.simulation.streams import make_stream
 
@@ -17,6 +20,8 @@ EFFECTS = {
     "photon_noise": "Poisson noise of photons and dark current",
     "read_noise": "noise of each read (rounding to whole counts stays)",
     "ktc": "reset noise, common to the reads of a group",
+    "drift": "drift of the pedestal, of output channels, and of odd against even columns, from read to read",
+    "row_noise": "1/f noise, common to the pixels of a row",
     "bias": "pattern of the bias (its pedestal stays)",
     "gain": "pixel-to-pixel scatter of the gain (the nominal gain stays)",
     "dark": "dark current, glow and warm pixels",
@@ -32,11 +37,16 @@ EFFECTS = {
     "dithers": "dithers",
     "defects": "truncated file, file without DETECTOR, engineering exposure",
 }
-ROWS_PER_BLOCK = 64  # rows simulated at a time: 32 reads of 4096 columns take 70 MB; part of the random key
+OPTIONAL = {
+    "ipc": "interpixel capacitance: a part of the signal in each of the four neighbours",
+    "snowballs": "discs of saturating charge with a halo",
+    "guide_windows": "windows on the detector that are reset at every read of science and sky exposures",
+}
+ROWS_PER_BLOCK = 64  # rows simulated at a time: 32 reads of 4096 columns take 70 MB
 CONFIG = "crds:\n  cache: crds_cache\n"
 
 
-def simulate_night(night, preset_name, *, seed, without=()):
+def simulate_night(night, preset_name, *, seed, without=(), extra=()):
     """Write a night's folder: raw/, crds_cache/, config.yaml, truth/.
 
     Parameters
@@ -48,6 +58,8 @@ def simulate_night(night, preset_name, *, seed, without=()):
         The same seed and effects give the same bytes.
     without : collection of str
         Names of EFFECTS to leave out.
+    extra : collection of str
+        Names of OPTIONAL effects to switch on.
 
     Returns
     -------
@@ -58,20 +70,22 @@ def simulate_night(night, preset_name, *, seed, without=()):
     _check_free(night, part)
     facts, instruments = load_facts()
     preset = facts["presets"][preset_name]
+    without = frozenset(without) | (OPTIONAL.keys() - set(extra))
     exposures = plan_exposures(preset, facts, instruments, without=without)
     for folder in (part, night / "truth", night / "crds_cache"):
         shutil.rmtree(folder, ignore_errors=True)
     for folder in (part, night / "truth"):
         folder.mkdir(parents=True)
-    world = World(preset, facts, instruments, seed, frozenset(without))
+    world = World(preset, facts, instruments, seed, without)
     world.write_references(night, exposures)
     rows = [world.write_exposure(exposure, part, night / "truth") for exposure in exposures]
+    n_file = len(list(part.iterdir()))
     world.write_catalogues(night / "truth", exposures, rows)
     (night / "config.yaml").write_text(CONFIG)
     if raw.exists():
         raw.rmdir()
     part.rename(raw)  # last, so that a night with raw/ is a whole night
-    return len(exposures)
+    return n_file
 
 
 def _check_free(night, part):
@@ -112,25 +126,40 @@ class World:
         return make_detector(shape, self.physics(key), stream=stream, without=self.without)
 
     def physics(self, key):
-        """Return section `detector` of the presets for (INSTRUME, DETECTOR)."""
-        return self.facts["instruments"][key[0]]["detector"]
+        """Return section `detector` of the presets for (INSTRUME, DETECTOR), with its border and output channels."""
+        readout = {name: self.geometry[key][name] for name in ("border_pix", "n_channel")}
+        return {**self.facts["instruments"][key[0]]["detector"], **readout}
 
     def write_references(self, night, exposures):
         """Write the CRDS cache and the truth of the detectors."""
         filters = {key: {e.sequence["filter"] for e in exposures if _detector_of(e) == key} for key in self.detectors}
-        headers = {n: {"TELESCOP": i["telescope"], "INSTERA": i["era"]} for n, i in self.instruments.items()}
+        headers = {key: self._detector_keywords(key) for key in self.detectors}
         old = self.facts["old_references"]
         stream = partial(make_stream, self.seed, "reference")
         write_cache(night / "crds_cache", self.detectors, filters, headers, old, stream=stream)
         for key, detector in self.detectors.items():
             truth.write_detector(night / "truth" / f"{'_'.join(key).lower()}_detector.fits", detector)
 
+    def _detector_keywords(self, key):
+        """Return the keywords of all references of (INSTRUME, DETECTOR)."""
+        instrument, modes = self.instruments[key[0]], list(self.geometry[key]["modes"])
+        keywords = {"TELESCOP": instrument["telescope"], "INSTERA": instrument["era"]}
+        return keywords | ({"INSTMODE": modes[0]} if len(modes) == 1 else {})
+
+    def light(self, exposure, level, sources):
+        """Return what falls on the detector, e-/s, (ny, nx): uniform light, and sources or the traces of spectra."""
+        geometry = self.geometry[_detector_of(exposure)]
+        if "scale_arcsec" in geometry:
+            return level + scene.render_sources(sources, exposure.pointing, geometry, self.facts["psf"])
+        is_lit = exposure.sequence["kind"] != "dark"
+        return level + scene.render_traces(exposure.shape, **self.facts["traces"]) * is_lit
+
     def sources(self, exposure):
         """Return the field of an exposure and its sources; '' and none for calibrations."""
         kind = exposure.sequence["kind"]
-        if kind not in self.preset["source_fields"]:
-            return "", []
         key = _detector_of(exposure)
+        if kind not in self.preset["source_fields"] or "scale_arcsec" not in self.geometry[key]:
+            return "", []
         field = "_".join((*key, exposure.sequence["obsnum"], kind)).lower()
         if field not in self.fields:
             sequence = exposure.sequence
@@ -158,43 +187,64 @@ class World:
 
     def write_exposure(self, exposure, raw, folder):
         """Write one exposure and its truth; return its row of the list of exposures."""
-        key = _detector_of(exposure)
+        key, n_average = _detector_of(exposure), exposure.n_average
         level, (field, sources) = self.background(exposure), self.sources(exposure)
-        light = level + scene.render_sources(sources, exposure.pointing, self.geometry[key], self.facts["psf"])
-        hits = self._make_hits(exposure, key)
+        light = self.light(exposure, level, sources)
+        hits, snowballs = self._make_hits(exposure, key)
+        stream = partial(make_stream, self.seed, *exposure.identity)
+        drift = make_drift(exposure.frames_s, exposure.shape, self.physics(key), stream=stream, without=self.without)
         order = self.facts["instruments"][key[0]]["axis_order"]
         meaning = keyword_descriptions()
         cards = [(keyword, value, meaning.get(keyword, "")) for keyword, value in exposure.keywords.items()]
         form = exposure.form
         if form == "no-detector":
             cards, form = [card for card in cards if card[0] != "DETECTOR"], ""
-        blocks = self._blocks(exposure, light, hits)
+        blocks = self._blocks(exposure, light, hits, drift)
         path = raw / exposure.name
         path = write_level0(path, cards, exposure.times_s, blocks, shape=exposure.shape, order=order, form=form)
         stem = path.name.removesuffix(".gz").removesuffix(".fits")
         header = {"RAWFILE": path.name, "SKYLEVEL": float(level), **exposure.keywords}
-        truth.write_exposure(folder / f"{stem}_truth.fits", light, hits, header)
+        for events in (hits, snowballs):
+            events["READ"] //= n_average  # from the reads of the detector to those that are stored
+        place = folder / f"{stem}_truth.fits"
+        truth.write_exposure(place, light, hits, snowballs, drift.average(n_average), header)
         return {"file": path.name, "field": field, "form": exposure.form, "sky_e_per_s": float(level)}
 
     def _make_hits(self, exposure, key):
-        """Return the cosmic rays of an exposure."""
+        """Return the charge of the cosmic rays and snowballs of an exposure, and the snowballs."""
+        stream = partial(make_stream, self.seed, *exposure.identity)
         rate = 0.0 if "cosmic_rays" in self.without else self.preset["cosmic_rays_per_cm2_s"]
-        pixel = self.physics(key)["pixel_um"]
-        stream = make_stream(self.seed, *exposure.identity, "cosmic_rays")
-        return make_hits(exposure.times_s, exposure.shape, rate_per_cm2_s=rate, pixel_um=pixel, stream=stream)
+        place = {"pixel_um": self.physics(key)["pixel_um"]}
+        frame = exposure.frames_s, exposure.shape
+        hits = make_hits(*frame, rate_per_cm2_s=rate, stream=stream("cosmic_rays"), **place)
+        snowballs = np.zeros(0, dtype=SNOWBALL)
+        if "snowballs" not in self.without:
+            facts = {**self.facts["snowballs"], **self.preset["snowballs"]}
+            snowballs, more = make_snowballs(*frame, facts=facts, stream=stream("snowballs"), **place)
+            hits = np.concatenate([hits, more])
+        return hits[self.detectors[key].active[hits["Y"], hits["X"]]], snowballs
 
-    def _blocks(self, exposure, light, hits):
-        """Yield (rows, reads) of an exposure, block by block."""
+    def _blocks(self, exposure, light, hits, drift):
+        """Yield (rows, reads) of an exposure, block by block; each is made with the rows that couple to its own."""
         detector = self.detectors[_detector_of(exposure)]
-        for first in range(0, exposure.shape[0], ROWS_PER_BLOCK):
-            rows = slice(first, min(first + ROWS_PER_BLOCK, exposure.shape[0]))
-            part = detector.rows(rows)
-            local = hits[(hits["Y"] >= rows.start) & (hits["Y"] < rows.stop)]
-            local["Y"] -= rows.start
-            stream = partial(make_stream, self.seed, *exposure.identity, first)
-            rate = part.rate(light[rows])
-            reads = simulate_ramp(rate, exposure.times_s, part, hits=local, stream=stream, without=self.without)
-            yield rows, reads
+        if has_windows(exposure.sequence, self.without):
+            detector = detector.with_windows(self.preset.get("guide_windows", []))
+        n_row, halo = exposure.shape[0], int(detector.coupling > 0)
+        for first in range(0, n_row, ROWS_PER_BLOCK):
+            rows = slice(first, min(first + ROWS_PER_BLOCK, n_row))
+            padded = slice(max(first - halo, 0), min(rows.stop + halo, n_row))
+            part = detector.rows(padded)
+            local = hits[(hits["Y"] >= padded.start) & (hits["Y"] < padded.stop)]
+            local["Y"] -= padded.start
+            rates = part.rate(light[padded]), exposure.frames_s, part
+            effects = {"hits": local, "drift": drift.rows(padded), "without": self.without}
+            reads = simulate_ramp(*rates, **effects, stream=self._stream_of_rows(exposure, padded.start))
+            inside = slice(rows.start - padded.start, rows.stop - padded.start)
+            yield rows, _average_counts(reads[:, :, inside], exposure.n_average)
+
+    def _stream_of_rows(self, exposure, first):
+        """Return (effect, row) -> random generator for rows counted from `first`."""
+        return lambda effect, row: make_stream(self.seed, *exposure.identity, effect, first + row)
 
     def write_catalogues(self, folder, exposures, rows):
         """Write the sources of each field, their places in each exposure, and the list of exposures."""
@@ -218,6 +268,11 @@ class World:
             place = {"x_pix": float(x_pix), "y_pix": float(y_pix)}
             places.append({"file": file, "exposure": number, "source": source["source"], **place})
         return places
+
+
+def _average_counts(reads_dn, n_average):
+    """Return the means of so many reads each, rounded to whole counts."""
+    return reads_dn if n_average == 1 else np.rint(average_reads(reads_dn, n_average)).astype(reads_dn.dtype)
 
 
 def _detector_of(exposure):

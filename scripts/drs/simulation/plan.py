@@ -7,9 +7,11 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from drs.simulation import scene
+from drs.simulation.drift import average_reads
 
 MJD_ZERO = datetime(1858, 11, 17)
 J2000 = datetime(2000, 1, 1, 12)
+UNITS = {"LENSLET": "LEN", "SLICER": "SLI"}  # of an OBSNAME, where it is not the detector
 
 
 @dataclass(frozen=True)
@@ -24,19 +26,27 @@ class Exposure:
         Entry of `sequences` in config/presets.yaml.
     keywords : dict
         PRIMARY keywords.
-    times_s : ndarray, (n_group, n_read)
-        Seconds since the reset of each group.
+    frames_s : ndarray, (n_group, n_read * n_average)
+        Seconds since the reset of each group of every time the detector is read.
+    n_average : int
+        Each read that is stored is the mean of so many in turn.
     pointing : (ra_deg, dec_deg, pa_deg)
     form : str
-        '', '3-d', 'gzip', 'truncated' or 'no-detector'.
+        '', '3-d', 'gzip', 'per-read', 'truncated' or 'no-detector'.
     """
 
     name: str
     sequence: dict
     keywords: dict
-    times_s: np.ndarray
+    frames_s: np.ndarray
+    n_average: int
     pointing: tuple
     form: str
+
+    @property
+    def times_s(self):
+        """Time of each stored read, (n_group, n_read)."""
+        return average_reads(self.frames_s, self.n_average)
 
     @property
     def identity(self):
@@ -50,8 +60,9 @@ class Exposure:
 
 
 def detector_geometry(preset, instruments, instrument, detector):
-    """Return the geometry of a detector of the preset: centre and scale of the real one, size of the preset."""
-    return {**instruments[instrument]["detectors"][detector], **preset["detectors"][instrument][detector]}
+    """Return the geometry of a detector of the preset: the facts of the real one, size and channels of the preset."""
+    smaller = {key: preset[key] for key in ("n_channel",) if key in preset}
+    return {**instruments[instrument]["detectors"][detector], **smaller, **preset["detectors"][instrument][detector]}
 
 
 def plan_exposures(preset, facts, instruments, *, without=()):
@@ -66,7 +77,7 @@ def plan_exposures(preset, facts, instruments, *, without=()):
     instruments : dict
         INSTRUME -> content of config/instruments/*.yaml.
     without : collection of str
-        Of the effects, `dithers` and `defects` matter here.
+        Of the effects, `dithers`, `defects` and `guide_windows` matter here.
     """
     exposures = []
     for sequence in preset["sequences"]:
@@ -84,10 +95,10 @@ def plan_exposures(preset, facts, instruments, *, without=()):
 def _plan_exposure(sequence, index, place, preset, facts, instrument, without):
     """Return exposure `index` (from 0) of a sequence on its detector number `place`."""
     detector = sequence["detectors"][place]
-    scale_arcsec = instrument["detectors"][detector]["scale_arcsec"]
-    reads_s = preset["read_interval_s"] * np.arange(1.0, preset["n_read"] + 1.0)
-    times_s = np.tile(reads_s, (sequence.get("n_group", 1), 1))
-    length_s = float(times_s[:, -1].sum())
+    geometry = detector_geometry(preset, {instrument["name"]: instrument}, instrument["name"], detector)
+    scale_arcsec = geometry.get("scale_arcsec", sequence.get("scale_arcsec"))  # a spectrograph's is that of its mode
+    frames_s, n_average = _plan_frames(sequence, preset), sequence.get("n_average", 1)
+    length_s = float(frames_s[:, -1].sum())
     wait_s = index * (length_s + facts["overhead_s"]) + place * facts["detector_delay_s"]
     start = datetime.fromisoformat(sequence["start"]) + timedelta(seconds=wait_s)
     middle = start + timedelta(seconds=length_s / 2)
@@ -98,14 +109,16 @@ def _plan_exposure(sequence, index, place, preset, facts, instrument, without):
         "TELESCOP": instrument["telescope"],
         "INSTRUME": instrument["name"],
         "INSTERA": instrument["era"],
-        "INSTMODE": "IMG",
+        "INSTMODE": sequence.get("instmode", "IMG"),
         "DETECTOR": detector,
         **_observation_keywords(sequence, detector, facts),
         "EXPNUM": number,
         "SCALE": scale_arcsec,
-        "DETXSIZE": preset["detectors"][instrument["name"]][detector]["size_x_pix"],
-        "DETYSIZE": preset["detectors"][instrument["name"]][detector]["size_y_pix"],
-        **_time_keywords(start, times_s),
+        "DETXSIZE": geometry["size_x_pix"],
+        "DETYSIZE": geometry["size_y_pix"],
+        "NCHAN": geometry["n_channel"],
+        **_time_keywords(start, frames_s, n_average),
+        **_window_keywords(sequence, preset, without),
         **dict(zip(("RA", "DEC", "PA"), pointing, strict=True)),
         "AIRMASS": _airmass(pointing, middle, instrument),
         "DITHNO": index + 1,
@@ -116,7 +129,32 @@ def _plan_exposure(sequence, index, place, preset, facts, instrument, without):
     }
     prefix = facts["instruments"][instrument["name"]]["file_prefix"]
     name = f"{prefix}.{start:%Y%m%d}.{_seconds_of_day(start):08.2f}.fits"
-    return Exposure(name, sequence, keywords, times_s, pointing, sequence.get("forms", {}).get(number, ""))
+    form = sequence.get("forms", {}).get(number, "")
+    return Exposure(name, sequence, keywords, frames_s, n_average, pointing, form)
+
+
+def _plan_frames(sequence, preset):
+    """Return when the detector is read, s, (n_group, n_read * n_average); the last of a mean at the read's time."""
+    reads_s = preset["read_interval_s"] * np.arange(1.0, preset["n_read"] + 1.0)
+    n_average = sequence.get("n_average", 1)
+    before_s = sequence.get("frame_time_s", 0.0) * np.arange(n_average - 1, -1, -1)
+    frames_s = (reads_s[:, None] - before_s).ravel()
+    return np.tile(frames_s, (sequence.get("n_group", 1), 1))
+
+
+def has_windows(sequence, without):
+    """Say whether guide windows are read in a sequence: on the sky, where the effect is on."""
+    return "guide_windows" not in without and sequence["kind"] in ("science", "sky")
+
+
+def _window_keywords(sequence, preset, without):
+    """Return the keywords of the guide windows: first pixel, columns and rows of each, from 1."""
+    if not has_windows(sequence, without):
+        return {}
+    keywords = {}
+    for k, window in enumerate(preset.get("guide_windows", []), start=1):
+        keywords |= {f"ODGW{k}PS": " ".join(map(str, window)), f"ODGW{k}ST": "ON"}
+    return keywords
 
 
 def _observation_keywords(sequence, detector, facts):
@@ -129,7 +167,7 @@ def _observation_keywords(sequence, detector, facts):
         "SUBARRAY": "FULL",
         "SUBARRID": 0,
         "OBSTYPE": kind["obstype"],
-        "OBSNAME": f"{detector}-{kind['suffix']}",
+        "OBSNAME": f"{UNITS.get(sequence.get('instmode'), detector)}-{kind['suffix']}",
         "IMTYPE": kind["imtype"],
         "OBJECT": sequence["object"],
         "SEMID": facts["semester"],
@@ -138,15 +176,19 @@ def _observation_keywords(sequence, detector, facts):
     }
 
 
-def _time_keywords(start, times_s):
-    """Return the keywords of time: start is the first reset, end the last read, EXPTIME first to last read."""
-    end = start + timedelta(seconds=float(times_s[:, -1].sum()))
+def _time_keywords(start, frames_s, n_average):
+    """Return the keywords of time: start is the first reset, end the last read, EXPTIME first to last stored read."""
+    times_s = average_reads(frames_s, n_average)
+    end = start + timedelta(seconds=float(frames_s[:, -1].sum()))
     moments = {"ST": start, "MID": start + (end - start) / 2, "END": end}
     keywords = {f"EXPDT{k}": moment.isoformat(timespec="milliseconds") for k, moment in moments.items()}
     mjd = {"ST": "EXPMJDST", "MID": "EXPMJDMD", "END": "EXPMJDEN"}
     keywords |= {mjd[k]: (moment - MJD_ZERO) / timedelta(days=1) for k, moment in moments.items()}
     keywords["EXPTIME"] = float(times_s[0, -1] - times_s[0, 0])
     keywords["NGROUPS"], keywords["NREADS"] = times_s.shape
+    keywords["NFRAMES"] = n_average
+    if n_average > 1:
+        keywords["FRMTIME"] = float(frames_s[0, 1] - frames_s[0, 0])
     return keywords
 
 

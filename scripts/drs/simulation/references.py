@@ -34,7 +34,7 @@ def write_cache(folder, detectors, filters, keywords, facts, *, stream):
     filters : dict
         (INSTRUME, DETECTOR) -> filters for which a flat is made.
     keywords : dict
-        INSTRUME -> {TELESCOP, INSTERA}.
+        (INSTRUME, DETECTOR) -> {TELESCOP, INSTERA}, and INSTMODE where the detector has one mode.
     facts : dict
         Section `old_references` of config/presets.yaml.
     stream : callable
@@ -48,7 +48,7 @@ def write_cache(folder, detectors, filters, keywords, facts, *, stream):
         key = (row["instrument"], row["detector"])
         if key not in detectors or (row["filter"] and row["filter"] not in filters[key]):
             continue
-        made = make_reference(row, detectors[key], keywords[key[0]], types[row["type"]], facts, stream(row["file"]))
+        made = make_reference(row, detectors[key], keywords[key], types[row["type"]], facts, stream(row["file"]))
         path = reference_path(folder, row["instrument"], row["file"])
         product.write(path, made)
         described[row["file"]] = {"size": path.stat().st_size, "sha1sum": _sha1(path)}
@@ -64,7 +64,7 @@ def make_reference(row, detector, keywords, kind, facts, random):
         Line of config/crds/references.csv.
     detector : Detector
     keywords : dict
-        TELESCOP and INSTERA.
+        Of the detector.
     kind : dict
         The type's entry in config/references.yaml.
     facts : dict
@@ -76,7 +76,6 @@ def make_reference(row, detector, keywords, kind, facts, random):
     header = {
         **keywords,
         "INSTRUME": row["instrument"],
-        "INSTMODE": "IMG",
         "DETECTOR": row["detector"],
         "READMODE": "DEFAULT",
         "SUBARRAY": "GENERIC" if row["type"] == "dq" else "FULL",

@@ -202,3 +202,32 @@ def render_sources(sources, pointing, geometry, psf):
         if stamp.size:
             image[window] += source["flux_e_per_s"] * stamp
     return image
+
+
+def render_traces(shape, *, n_trace, fwhm_pix, e_per_s, tilt_pix, line_over_continuum):
+    """Return spectra side by side, as a spectrograph's detector sees them: dispersed along the rows.
+
+    Parameters
+    ----------
+    shape : (ny, nx)
+    n_trace : int
+        Spectra, evenly spaced.
+    fwhm_pix : float
+        Width of a spectrum across the dispersion, and of its lines.
+    e_per_s : float
+        Continuum in the middle of a spectrum.
+    tilt_pix : float
+        Rows that a spectrum climbs from the first column to the last.
+    line_over_continuum : float
+        Height of the three emission lines.
+
+    Returns
+    -------
+    ndarray, float64, (ny, nx)
+        e-/s.
+    """
+    y, x = np.indices(shape, dtype=float)
+    sigma, step = fwhm_pix / FWHM_PER_SIGMA, shape[0] / n_trace
+    from_trace = (y + 0.5 - tilt_pix * (x / (shape[1] - 1) - 0.5)) % step - step / 2
+    lines = sum(np.exp(-(((x - part * shape[1]) / sigma) ** 2) / 2) for part in (0.3, 0.45, 0.8))
+    return e_per_s * (1.0 + line_over_continuum * lines) * np.exp(-((from_trace / sigma) ** 2) / 2)

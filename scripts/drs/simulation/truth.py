@@ -26,7 +26,7 @@ POSITION_COLUMNS = {
 
 
 def write_detector(path, detector):
-    """Write the maps of a detector as image extensions; BAD holds flags."""
+    """Write the maps of a detector as image extensions; BAD holds flags, ACTIVE is 0 for reference pixels."""
     maps = {
         "FLAT": (detector.flat, ""),
         "DARK": (detector.dark_e_per_s, "electron/s"),
@@ -37,12 +37,13 @@ def write_detector(path, detector):
         "THRESHOLD": (detector.threshold_dn, "DN"),
         "COEFFS": (detector.coeffs, "DN"),
         "BAD": (detector.dq, ""),
+        "ACTIVE": (detector.active.astype(np.uint8), ""),
     }
     hdus = [fits.PrimaryHDU(), *(_image(name, *entry) for name, entry in maps.items())]
     write_atomically(path, fits.HDUList(hdus).writeto)
 
 
-def write_exposure(path, scene_e_per_s, hits, keywords):
+def write_exposure(path, scene_e_per_s, hits, snowballs, drift, keywords):
     """Write the truth of one exposure.
 
     Parameters
@@ -51,7 +52,10 @@ def write_exposure(path, scene_e_per_s, hits, keywords):
     scene_e_per_s : ndarray, (ny, nx)
         Sky and sources on a detector of response 1, without dark.
     hits : structured array
-        Charge of cosmic rays (`drs.simulation.cosmic.HIT`).
+        Charge of cosmic rays and snowballs (`drs.simulation.cosmic.HIT`).
+    snowballs : structured array
+        `drs.simulation.cosmic.SNOWBALL`.
+    drift : drs.simulation.drift.Drift
     keywords : dict
         For PRIMARY, with SKYLEVEL.
     """
@@ -64,6 +68,9 @@ def write_exposure(path, scene_e_per_s, hits, keywords):
         _image("SCENE", scene_e_per_s.astype(np.float32), "electron/s"),
         _image("COSMIC", cosmic, "electron"),
         fits.BinTableHDU(hits, name="HITS"),
+        fits.BinTableHDU(snowballs, name="SNOWBALLS"),
+        _image("DRIFT_COLUMN", drift.column_dn.astype(np.float32), "DN"),
+        _image("DRIFT_ROW", drift.row_dn.astype(np.float32), "DN"),
     ]
     write_atomically(path, fits.HDUList(hdus).writeto)
 

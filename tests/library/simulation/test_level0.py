@@ -6,6 +6,7 @@ from astropy.io import fits
 
 from drs.errors import ReductionError
 from drs.headers import scan_headers
+from drs.raw import open_ramp
 from drs.simulation.level0 import write_level0
 
 SHAPE = (13, 17)
@@ -65,3 +66,32 @@ def test_a_truncated_file_is_shorter_than_its_headers_say(tmp_path):
     assert scan_headers(whole)["images"] == [("TIMES", (2, 3)), ("DATA", (2, 3, *SHAPE))]
     with pytest.raises(ReductionError, match="truncated"):
         scan_headers(part)
+
+
+def test_one_file_per_read_makes_the_exposure(tmp_path):
+    reads = make_reads()
+    keywords = [
+        *KEYWORDS,
+        ("EXPNUM", 12, "exposure"),
+        ("EXPDTST", "2024-09-25T06:00:00.250", ""),
+        ("READTIME", 1.5, ""),
+    ]
+    blocks = [(slice(0, 7), reads[:, :, :7]), (slice(7, 13), reads[:, :, 7:])]
+    path = write_level0(tmp_path / "TI.00012.fits", keywords, TIMES_S, blocks, shape=SHAPE, form="per-read")
+    names = [f"TI.00012_r{read:03d}_g{group:03d}.fits" for read in (1, 2, 3) for group in (1, 2)]
+    assert sorted(file.name for file in tmp_path.iterdir()) == names
+    assert path.name == names[0]
+    with fits.open(tmp_path / "TI.00012_r002_g002.fits") as hdus:
+        hdus.verify("exception")
+        assert [hdu.name for hdu in hdus] == ["PRIMARY", "DATA"]
+        assert np.array_equal(hdus["DATA"].data, reads[1, 1])
+        header = hdus[0].header
+        found = {
+            key: header[key] for key in ("RAMP_NO", "READ_NO", "NUMRAMPS", "NUMREADS", "EXP_NO", "COMPLETE", "ITIME")
+        }
+        assert list(found.values()) == [2, 2, 2, 3, 12, True, 3.0]
+        start_us = round(60578.25 * 86400e6) + 250_000
+        assert (header["RST_TIME"], header["READTIME"]) == (start_us + 4_500_000, start_us + 7_500_000)
+    with open_ramp(tmp_path.iterdir()) as ramp:
+        assert np.array_equal(ramp.read_rows(0, 13), reads)
+        assert np.array_equal(ramp.times_s, TIMES_S)

@@ -48,7 +48,8 @@ def test_what_a_small_night_holds(name):
     assert n_liger >= 4
     spoilt = [e for e in plan(name) if e.form in ("truncated", "no-detector") or e.sequence["kind"] == "engineering"]
     assert len(spoilt) == 3
-    assert {"3-d", "gzip"} <= {e.form for e in plan(name)}
+    assert {"3-d", "gzip", "per-read"} <= {e.form for e in plan(name)}
+    assert 4 in {e.n_average for e in plan(name)}
 
 
 def test_times_in_the_header_agree_with_each_other():
@@ -67,7 +68,7 @@ def test_times_in_the_header_agree_with_each_other():
 def test_a_dither_moves_a_star_by_the_pixels_of_the_preset():
     first, second = [e for e in plan("tiny") if e.identity[:3] == ("IRIS", "IMG1", "SCI")][:2]
     geometry = detector_geometry(FACTS["presets"]["tiny"], INSTRUMENTS, "IRIS", "IMG1")
-    assert (geometry["size_y_pix"], geometry["size_x_pix"]) == (72, 88)
+    assert (geometry["size_y_pix"], geometry["size_x_pix"]) == (80, 96)
     ra, dec = scene.pixel_to_sky(40.0, 30.0, first.pointing, geometry)
     x_pix, y_pix = scene.sky_to_pixel(ra, dec, second.pointing, geometry)
     # the telescope moves by (4.3, -3.6) pixels, so the star moves the other way
@@ -77,3 +78,51 @@ def test_a_dither_moves_a_star_by_the_pixels_of_the_preset():
 def test_without_dithers_all_pointings_are_one():
     pointings = {e.pointing for e in plan("tiny", without=("dithers",)) if e.identity[:3] == ("IRIS", "IMG1", "SCI")}
     assert pointings == {(299.6125, 10.2236, 30.0)}
+
+
+def test_averaged_reads_have_the_time_of_the_middle():
+    (exposure,) = [e for e in plan("tiny") if e.n_average > 1]
+    assert exposure.frames_s.shape == (2, 32)
+    assert exposure.frames_s[1, :5].tolist() == [5.5, 7.0, 8.5, 10.0, 15.5]
+    assert exposure.times_s[0].tolist() == [7.75 + 10.0 * k for k in range(8)]
+    keywords = exposure.keywords
+    assert (keywords["NREADS"], keywords["NFRAMES"], keywords["FRMTIME"], keywords["EXPTIME"]) == (8, 4, 1.5, 70.0)
+    start, end = (datetime.fromisoformat(keywords[f"EXPDT{k}"]) for k in ("ST", "END"))
+    assert (end - start).total_seconds() == 160.0
+    single = plan("tiny")[0]
+    assert single.keywords["NFRAMES"] == 1
+    assert "FRMTIME" not in single.keywords
+
+
+@pytest.mark.parametrize("name", FACTS["presets"])
+def test_output_channels_share_out_the_columns_and_have_odd_and_even_ones(name):
+    for exposure in plan(name):
+        assert exposure.shape[1] % (2 * exposure.keywords["NCHAN"]) == 0
+    assert plan(name)[0].keywords["NCHAN"] == (64 if name == "full" else 4)
+
+
+def test_every_detector_is_in_a_preset_and_a_spectrograph_says_its_mode():
+    seen = {e.identity[:2] for name in ("tiny", "detectors") for e in plan(name)}
+    assert seen == {(name, detector) for name, facts in INSTRUMENTS.items() for detector in facts["detectors"]}
+    modes = {(e.identity[:2], e.keywords["INSTMODE"], e.keywords["OBSNAME"][:3]) for e in plan("detectors")}
+    assert modes == {
+        (("IRIS", "IMG3"), "IMG", "IMG"),
+        (("IRIS", "IMG4"), "IMG", "IMG"),
+        (("IRIS", "IFS"), "LENSLET", "LEN"),
+        (("Liger", "IFS"), "SLICER", "SLI"),
+    }
+
+
+@pytest.mark.parametrize("name", FACTS["presets"])
+def test_guide_windows_lie_on_the_detector_and_are_in_the_header_on_the_sky_only(name):
+    windows = FACTS["presets"][name]["guide_windows"]
+    for exposure in plan(name, without=()):
+        places = [exposure.keywords.get(f"ODGW{k}PS") for k in range(1, len(windows) + 2)]
+        if exposure.sequence["kind"] not in ("science", "sky"):
+            assert not any(places)
+            continue
+        assert places == [*(" ".join(map(str, window)) for window in windows), None]
+        for x, y, n_x, n_y in windows:
+            assert 4 < x < x + n_x <= exposure.shape[1] - 3
+            assert 4 < y < y + n_y <= exposure.shape[0] - 3
+    assert not any("ODGW1PS" in e.keywords for e in plan(name, without=("guide_windows",)))

@@ -21,14 +21,14 @@ KEY = ("Liger", "IMG")
 
 @pytest.fixture(scope="module")
 def detector():
-    physics = FACTS["instruments"]["Liger"]["detector"]
+    physics = {**FACTS["instruments"]["Liger"]["detector"], "border_pix": 4, "n_channel": 2}
     return make_detector(SHAPE, physics, stream=partial(make_stream, 1, "references"))
 
 
 @pytest.fixture(scope="module")
 def cache(detector, tmp_path_factory):
     folder = tmp_path_factory.mktemp("night") / "crds_cache"
-    headers = {"Liger": {"TELESCOP": "Keck", "INSTERA": "0.0.1"}}
+    headers = {KEY: {"TELESCOP": "Keck", "INSTERA": "0.0.1", "INSTMODE": "IMG"}}
     stream = partial(make_stream, 1)
     write_cache(folder, {KEY: detector}, {KEY: {"H", "OPAQUE"}}, headers, FACTS["old_references"], stream=stream)
     return folder
@@ -67,6 +67,7 @@ def test_dark_and_flat_are_old_by_known_amounts(cache, detector):
     assert np.allclose(read(cache, "dark").arrays["SCI"], 1.05 * detector.dark_e_per_s, rtol=1e-6)
     flat = read(cache, "flat")
     ratio = flat.arrays["SCI"] / detector.flat
+    assert np.median(flat.arrays["SCI"]) == pytest.approx(1.0, abs=0.01)
     assert ratio.std() == pytest.approx(0.01, rel=0.1)
     dead = (detector.dq & np.uint32(Flag.DEAD)) != 0
     assert dead.any()

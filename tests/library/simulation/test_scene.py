@@ -135,3 +135,19 @@ def test_sources_add_up_to_the_flux_of_the_catalogue():
     assert image.sum() == pytest.approx(420.0, rel=1e-6)
     assert image[39, 34] == image[:, :60].max()
     assert image[60, 79] == image[:, 60:].max()
+
+
+def test_traces_are_spectra_side_by_side():
+    traces = {"n_trace": 5, "fwhm_pix": 2.5, "e_per_s": 40.0, "tilt_pix": 3.0, "line_over_continuum": 8.0}
+    image = scene.render_traces((60, 100), **traces)
+    assert image.shape == (60, 100)
+    for x in (0, 60, 99):
+        column, tilt = image[:, x], 3.0 * (x / 99 - 0.5)
+        for k in range(5):
+            middle = (k + 0.5) * 12 - 0.5 + tilt
+            y = np.arange(max(round(middle) - 5, 0), min(round(middle) + 6, 60))
+            assert (column[y] * y).sum() / column[y].sum() == pytest.approx(middle, abs=0.02)
+    sigma = 2.5 / scene.FWHM_PER_SIGMA
+    flux = image.sum(axis=0)
+    assert flux[10] == pytest.approx(5 * 40.0 * sigma * np.sqrt(2 * np.pi), rel=1e-3)
+    assert flux[30] == pytest.approx(9 * flux[10], rel=1e-3)  # a line on the continuum

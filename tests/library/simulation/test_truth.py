@@ -5,13 +5,16 @@ from astropy.io import fits
 from astropy.table import Table
 
 from drs.simulation import truth
-from drs.simulation.cosmic import HIT
+from drs.simulation.cosmic import HIT, SNOWBALL
+from drs.simulation.drift import Drift
 
 
 def test_cosmic_image_is_the_sum_of_the_hits(tmp_path):
     hits = np.array([(0, 1, 2, 5, 100.0), (1, 0, 2, 5, 50.0), (0, 3, 0, 6, 7.0)], dtype=HIT)
     scene = np.arange(28.0).reshape(4, 7)
-    truth.write_exposure(tmp_path / "a.fits", scene, hits, {"SKYLEVEL": 6.0})
+    snowballs = np.array([(0, 3, 1.5, 2.0, 7.5, 900.0)], dtype=SNOWBALL)
+    drift = Drift(np.arange(21.0).reshape(1, 3, 7), np.arange(12.0).reshape(1, 3, 4))
+    truth.write_exposure(tmp_path / "a.fits", scene, hits, snowballs, drift, {"SKYLEVEL": 6.0})
     with fits.open(tmp_path / "a.fits") as hdus:
         assert hdus["COSMIC"].data[2, 5] == 150.0
         assert hdus["COSMIC"].data[0, 6] == 7.0
@@ -19,6 +22,10 @@ def test_cosmic_image_is_the_sum_of_the_hits(tmp_path):
         assert np.array_equal(hdus["SCENE"].data, scene)
         assert hdus["HITS"].data["READ"].tolist() == [1, 0, 3]
         assert hdus[0].header["SKYLEVEL"] == 6.0
+        assert hdus["SNOWBALLS"].data["RADIUS_PIX"].tolist() == [7.5]
+        assert np.array_equal(hdus["DRIFT_COLUMN"].data, drift.column_dn)
+        assert np.array_equal(hdus["DRIFT_ROW"].data, drift.row_dn)
+        assert hdus["DRIFT_ROW"].header["BUNIT"] == "DN"
 
 
 def test_a_table_without_rows_keeps_its_columns(tmp_path):

@@ -1,0 +1,278 @@
+"""One exposure from reads to a rate image: the steps of Level 1 in their order, block by block, in bounded memory.
+
+Two passes over the reads: one for the reference pixels, one for everything else. What reaches beyond a block is
+met by a halo of rows (growth of saturation, neighbours of jumps), by a second look at the rows of snowballs, and, for
+the photon noise, which depends on a pixel's surroundings, by a pass over the finished rates.
+"""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from drs.chain import Chain, make_chain
+from drs.dq import Flag
+from drs.jumps import SNOWBALL, Events, collect_events, mask_snowballs, snowball_rows, spread_jumps
+from drs.ramp import Search, fit_ramp, refit_ramp
+from drs.refpix import Offsets, ReferencePixels
+from drs.seeing import find_poor_intervals
+from drs.signal import calibrate_reads
+from drs.variance import estimate_poisson_variance
+
+PLANES = {"SCI": "f4", "ERR": "f4", "DQ": "u4", "VAR_POISSON": "f4", "VAR_RNOISE": "f4", "NREADS": "u2", "CHISQ": "f4"}
+PHOTONS = "photon_factor"  # a plane that is not written
+MAX_READS = 65535  # what NREADS can say
+UNLIKE_NEIGHBOURS = np.uint32(Flag.DO_NOT_USE | Flag.HOT | Flag.DEAD | Flag.REFERENCE_PIXEL)
+STEPS = ("dq_init", "saturation", "bias", "refpix", "nonlin", "gain", "jump", "fit_ramp")
+NO_SNOWBALLS = np.empty(0, SNOWBALL)
+
+
+class Settings(NamedTuple):
+    """Parameters of Level 1; config/schema.yaml says what each means."""
+
+    method: str
+    n_coadd: int
+    jump_threshold_sigma: float
+    jump_neighbour_sigma: float
+    large_jump_e: float
+    after_jump_s: float
+    snowball_minimum_pix: int
+    snowball_growth: float
+    saturation_grow_pix: int
+    refpix_smoothing_rows: int
+    noise_box_pix: int
+    block_rows: int
+    skipped: tuple
+
+    @property
+    def search(self):
+        """The search for jumps; None where it is skipped."""
+        if "jump" in self.skipped:
+            return None
+        return Search(self.jump_threshold_sigma, self.jump_neighbour_sigma, self.large_jump_e)
+
+    @property
+    def halo(self):
+        """Rows around a block on which its result depends."""
+        return (0 if "saturation" in self.skipped else self.saturation_grow_pix) + (self.search is not None)
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """An exposure and all that its reduction needs.
+
+    Attributes
+    ----------
+    exposure : drs.raw.Ramp
+    maps : drs.detector.Maps
+        Calibration of its pixels, by rows.
+    chain : Chain
+    offsets : Offsets or None
+        Of the reference pixels.
+    settings : Settings
+    """
+
+    exposure: object
+    maps: object
+    chain: Chain
+    offsets: Offsets | None
+    settings: Settings
+
+    def fit_block(self, rows, padded, reads_dn, snowballs=NO_SNOWBALLS):
+        """Calibrate and fit the reads of `padded`.
+
+        Parameters
+        ----------
+        rows, padded : slice
+            Rows of the detector; the same with a halo.
+        reads_dn : ndarray, (n_group, n_read, rows of `padded`, nx)
+        snowballs : ndarray, SNOWBALL
+            Events whose surroundings are left out.
+
+        Returns
+        -------
+        fit : RampFit
+            Of the rows `padded`, flags of the maps included; right for `rows`.
+        members : ndarray
+            Of extended jumps among `rows`.
+        """
+        signal, variance_e2 = self._calibrate(padded, reads_dn)
+        settings, search = self.settings, self.settings.search
+        options = {"method": settings.method, "n_coadd": settings.n_coadd, "search": search}
+        fit = fit_ramp(signal.signal_e, self.chain, variance_e2, **options, chi_square=True)
+        members = np.empty(0)
+        if search is not None and fit.found.shape[0]:
+            members = collect_events(fit.found, rows, signal.onset, padded=padded)
+            times_s, after_jump_s = self.exposure.times_s, settings.after_jump_s
+            excluded, touched = spread_jumps(fit.found, times_s, after_jump_s=after_jump_s)
+            if snowballs.size:
+                chain_shape = (fit.found.shape[0], *self.exposure.shape[2:])
+                masked = mask_snowballs(snowballs, padded, chain_shape, times_s, after_jump_s=after_jump_s)
+                excluded, touched = excluded | masked, touched | masked.any(axis=0)
+            pixels = np.nonzero(touched)
+            again = refit_ramp(signal.signal_e, self.chain, variance_e2, excluded, pixels, **options)
+            for whole, values in zip(fit[:-1], again[:-1], strict=True):
+                whole[pixels] = values
+        return fit._replace(dq=fit.dq | signal.dq), members
+
+    def _calibrate(self, padded, reads_dn):
+        """Return (Signal, variance of a read with the noise of the reference pixels' offsets) of some rows."""
+        maps, offsets, settings = self.maps.rows(padded.start, padded.stop), {}, self.settings
+        variance_e2 = maps.read_variance_e2
+        if self.offsets is not None:
+            offsets = {"column_dn": self.offsets.column_dn, "row_dn": self.offsets.row_dn[..., padded]}
+            added_dn2 = self.chain.n_average * self.offsets.variance_dn2.mean(dtype=np.float32)
+            variance_e2 = variance_e2 + added_dn2 * maps.gain_e_per_dn**2
+        grow_pix = 0 if "saturation" in settings.skipped else settings.saturation_grow_pix
+        return calibrate_reads(reads_dn, maps, **offsets, grow_pix=grow_pix), variance_e2
+
+
+def find_gaps(exposure, start_mjd, seeing, maximum_arcsec):
+    """Return which intervals to leave out for their seeing, and what the header says about the reads.
+
+    Parameters
+    ----------
+    exposure : drs.raw.Ramp
+    start_mjd : float
+    seeing : drs.seeing.Seeing or None
+    maximum_arcsec : float
+
+    Returns
+    -------
+    poor : ndarray, bool, (n_group, n_read), or None
+    notes : list of str
+    """
+    source, notes = exposure.times_source, []
+    if source not in ("TIMES", "ITIME"):
+        notes.append(f"times of the reads: none stated, made from {source}")
+    notes += [f"left out: read {read + 1} of group {group + 1}" for group, read in np.argwhere(~exposure.usable)]
+    if seeing is None:
+        return None, notes
+    poor, unknown = find_poor_intervals(exposure.times_s, start_mjd, seeing, maximum_arcsec=maximum_arcsec)
+    counts = f"{np.count_nonzero(poor)} intervals of {poor.size}, {np.count_nonzero(unknown)} of unknown seeing kept"
+    return poor, [*notes, f"left out for seeing above {maximum_arcsec} arcsec: {counts}"]
+
+
+def prepare(exposure, maps, settings, *, poor, border_pix, n_channel):
+    """Return the Reduction of an exposure; this is the pass for the reference pixels.
+
+    Parameters
+    ----------
+    exposure : drs.raw.Ramp
+    maps : drs.detector.Maps
+    settings : Settings
+    poor : ndarray, bool, (n_group, n_read), or None
+        Intervals to leave out.
+    border_pix : int
+        Width of the border of reference pixels; 0 is no correction with them.
+    n_channel : int
+        Output channels.
+    """
+    times = {"n_average": exposure.n_average, "average_step_s": exposure.average_step_s}
+    chain = make_chain(exposure.times_s, usable=exposure.usable, poor=poor, **times)
+    offsets = None
+    if border_pix:
+        pixels = ReferencePixels(exposure.shape, border_pix=border_pix, n_channel=n_channel)
+        for rows, _, reads_dn in exposure.blocks(settings.block_rows):
+            pixels.add(rows, reads_dn, maps.rows(rows.start, rows.stop))
+        offsets = pixels.estimate(smoothing_rows=settings.refpix_smoothing_rows)
+    return Reduction(exposure, maps, chain, offsets, settings)
+
+
+def reduce_exposure(reduction, spool):
+    """Fill the planes of a rate image.
+
+    Parameters
+    ----------
+    reduction : Reduction
+    spool : drs.planes.Spool
+        With the planes PLANES and PHOTONS.
+
+    Returns
+    -------
+    snowballs : ndarray, SNOWBALL
+        Those that were masked.
+    """
+    exposure, settings, events = reduction.exposure, reduction.settings, Events()
+    for rows, padded, reads_dn in exposure.blocks(settings.block_rows, settings.halo):
+        fit, members = reduction.fit_block(rows, padded, reads_dn)
+        if members.size:
+            events.add(members)
+        _write_fit(spool, fit, rows, padded)
+    n_difference, image = exposure.times_s.size - 1, exposure.shape[2:]
+    limits = {"minimum_pix": settings.snowball_minimum_pix, "growth": settings.snowball_growth}
+    snowballs = NO_SNOWBALLS
+    if settings.snowball_minimum_pix:
+        snowballs = events.find_snowballs((n_difference, *image), **limits)
+    for rows in find_runs(snowball_rows(snowballs, image[0]), settings.block_rows):
+        padded = slice(max(rows.start - settings.halo, 0), min(rows.stop + settings.halo, image[0]))
+        reads_dn = exposure.read_rows(padded.start, padded.stop)
+        fit, _ = reduction.fit_block(rows, padded, reads_dn, snowballs)
+        _write_fit(spool, fit, rows, padded)
+    for rows in find_runs(np.ones(image[0], bool), settings.block_rows):
+        _add_photon_noise(spool, rows, image[0], settings.noise_box_pix)
+    return snowballs
+
+
+def describe_steps(reduction, snowballs, no_offsets):
+    """Return (step, why it was skipped or None, its parameters) of every step, for the header.
+
+    Parameters
+    ----------
+    reduction : Reduction
+    snowballs : ndarray, SNOWBALL
+        Those that were masked.
+    no_offsets : str or None
+        Why there are no reference pixels to correct with, where there are none.
+    """
+    settings, chain = reduction.settings, reduction.chain
+    reasons = dict.fromkeys(settings.skipped, "by configuration")
+    if no_offsets:
+        reasons.setdefault("refpix", no_offsets)
+    if np.count_nonzero(chain.live) < 2:
+        reasons.setdefault("jump", "one difference of reads shows no jump")
+    names = {
+        "saturation": ("saturation_grow_pix",),
+        "refpix": ("refpix_smoothing_rows",),
+        "jump": ("jump_threshold_sigma", "jump_neighbour_sigma", "large_jump_e", "after_jump_s"),
+        "fit_ramp": ("method", "n_coadd", "noise_box_pix"),
+    }
+    steps = []
+    for step in STEPS:
+        parameters = {name: getattr(settings, name) for name in names.get(step, ())}
+        if step == "jump" and settings.snowball_minimum_pix:
+            parameters |= {name: getattr(settings, name) for name in ("snowball_minimum_pix", "snowball_growth")}
+            parameters["n_snowball"] = len(snowballs)
+        steps.append((step, reasons.get(step), {} if step in reasons else parameters))
+    return steps
+
+
+def _write_fit(spool, fit, rows, padded):
+    """Write the result for `rows`."""
+    part = slice(rows.start - padded.start, rows.stop - padded.start)
+    arrays = {"SCI": fit.rate, "VAR_RNOISE": fit.var_rnoise, PHOTONS: fit.photon_factor, "DQ": fit.dq}
+    arrays |= {"CHISQ": fit.chi_square, "NREADS": np.minimum(fit.n_reads, MAX_READS).astype(np.uint16)}
+    for name, array in arrays.items():
+        spool.write(name, rows, array[part])
+
+
+def _add_photon_noise(spool, rows, ny, box_pix):
+    """Write VAR_POISSON and ERR of some rows, from the rates of these and the rows around."""
+    padded = slice(max(rows.start - box_pix // 2, 0), min(rows.stop + box_pix // 2, ny))
+    part = slice(rows.start - padded.start, rows.stop - padded.start)
+    rate, photons, var_rnoise, dq = (spool.read(name, padded) for name in ("SCI", PHOTONS, "VAR_RNOISE", "DQ"))
+    excluded = dq & UNLIKE_NEIGHBOURS != 0
+    var_poisson = estimate_poisson_variance(rate, photons, var_rnoise, excluded, box_pix=box_pix)[part]
+    spool.write("VAR_POISSON", rows, var_poisson)
+    spool.write("ERR", rows, np.sqrt(var_poisson + var_rnoise[part]))
+
+
+def find_runs(touched, block_rows):
+    """Return slices of at most `block_rows` rows that hold all rows where `touched` (bool, (ny,)) is True."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], touched, [False]]).astype(np.int8)))
+    runs = []
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        steps = [*range(int(start), int(stop), block_rows), int(stop)]
+        runs += [slice(*pair) for pair in pairwise(steps)]
+    return runs
