@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-LANE = 512  # pixels; their reads and recursions (16 bytes per read and pixel) fit into the second cache
+LANE = 1024  # pixels; their reads and recursions (16 bytes per read and pixel) fit into the second cache
 FLAGS = {"cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
 
 
@@ -42,12 +42,13 @@ def fit_lanes(signal_e, read_variance_e2, plan, whole, fit, alone):
 
 @njit(**FLAGS)
 def _sum_differences_kernel(before, after, dt, sums):
-    """Add one difference of a lane and its time to the sums."""
-    zero = np.float32(0)
+    """Add one difference of a lane and its time to the sums, and count it."""
+    zero, one = np.float32(0), np.float32(1)
     for i in range(before.size):
         d = after[i] - before[i]
         sums[0, i] += d if d == d else zero
         sums[1, i] += dt if d == d else zero
+        sums[2, i] += one if d == d else zero
 
 
 @njit(**FLAGS)
@@ -67,7 +68,6 @@ def _step_forwards_kernel(before, after, terms, ratio, last, new, sums):
         new[2, i] = s
         sums[0, i] += p * s * new[1, i]
         sums[1, i] += p * s * s
-        sums[2, i] += one if y == y else zero
 
 
 @njit(**FLAGS)
@@ -116,16 +116,18 @@ def _solve_lane_kernel(signal, place, variance, plan, lane):
     for i in range(b - a):
         pixel[1, i] = variance[i] / np.float32(plan.n_average) + np.float32(plan.rounding_e2)
         pixel[2, i] = sums[0, i] / sums[1, i]
-    for _ in range(2):
+    for rows in (2, n):  # the first time only the last row is needed, and two stay in the nearest cache
         for i in range(b - a):
             pixel[0, i] = max(pixel[2, i], zero) / pixel[1, i]
-        sums[:] = 0
+        sums[:2], steps[0] = 0, 0
         for j in range(n - 1):
-            steps[j + 1] = 0
+            last, new = steps[j % rows], steps[(j + 1) % rows]
             if plan.live[j]:
                 before = signal[plan.groups[j], plan.reads[j], y, a:b]
                 after = signal[plan.groups[j + 1], plan.reads[j + 1], y, a:b]
-                _step_forwards_kernel(before, after, _terms_kernel(plan, j), pixel[0], steps[j], steps[j + 1], sums)
+                _step_forwards_kernel(before, after, _terms_kernel(plan, j), pixel[0], last, new, sums)
+            else:
+                new[:] = 0
         for i in range(b - a):
             pixel[2, i] = sums[0, i] / sums[1, i]
     for i in range(b - a):

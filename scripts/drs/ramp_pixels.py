@@ -6,6 +6,7 @@ from numba import njit, prange
 from drs.chain import JUMP, LARGE, STRONG
 
 SPLIT_SIGMA = 2.0  # a jump within an averaged read is split: its other part beside it is looked for down to this
+MODERATE_SIGMA, LARGEST_CORRECTION = 6.0, 0.3  # of the correction for the skewness of photon noise
 FLAGS = {"cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
 
 
@@ -97,9 +98,8 @@ def _test_pixel_kernel(ramp, good, n, solution, plan, variance):
     chi-square equally well, the greater one is the jump: charge is added, not taken.
     """
     ratio, rate, bottom = solution
-    threshold2 = plan.threshold_sigma**2
     z, u, q, ends, photons, chi2 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    where, best, charge, n_good = -1, 1.0, 0.0, 0
+    where, best, largest, charge, n_good = -1, 1.0, 0.0, 0.0, 0
     for j in range(n - 2, -1, -1):
         p, y, s = ramp[3, j], ramp[4, j], ramp[5, j]
         f, r, before = (ratio * plan.blur - 1) * p, y - rate * s, u
@@ -109,16 +109,32 @@ def _test_pixel_kernel(ramp, good, n, solution, plan, variance):
         photons += u * u * (dt - 2 * plan.blur) + 2 * u * before * plan.blur
         chi2 += p * r * r
         n_good += good[j]
-        left = max(q - u * u / bottom, plan.left_over * q) if good[j] else 1.0
+        if not good[j]:
+            continue
+        left = max(q - u * u / bottom, plan.left_over * q)
+        sigma = _gauss_kernel(z / left, variance / left, max(rate, 0.0) * dt)
         beside = plan.n_average > 1 and ramp[6, j] > 0
-        gain = z * z / (variance * left * (min(SPLIT_SIGMA**2, threshold2) if beside else threshold2))
-        if good[j] and gain > best:
-            where, best, charge = j, gain, z / left
+        gain = sigma / (min(SPLIT_SIGMA, plan.threshold_sigma) if beside else plan.threshold_sigma)
+        if gain > best:
+            where, best, largest, charge = j, gain, sigma, z / left
     if where >= 0 and n_good == 2:
         for j in range(n - 1):
             if good[j] and j != where and _slope_kernel(ramp, j) > _slope_kernel(ramp, where):
                 where = j
-    return where, np.sqrt(best * threshold2), charge, ends + u * u, photons, chi2 / variance
+    return where, largest, charge, ends + u * u, photons, chi2 / variance
+
+
+@njit(**FLAGS)
+def _gauss_kernel(charge, variance, photons):
+    """Return the sigma of a normal deviate that is as rare as this charge, positive or negative.
+
+    Photon noise is skew: charge has third cumulant `photons` (those expected in the difference), so t = charge / its
+    deviation is as rare as the normal deviate t - k (t^2 - 1) / 6, with k the skewness (Cornish & Fisher 1938). The
+    expansion is for small corrections: beyond MODERATE_SIGMA, where nothing is by chance, it stays what it is there.
+    """
+    t = charge / np.sqrt(variance)
+    moderate = min(abs(t), MODERATE_SIGMA)
+    return abs(t - min(photons / variance**1.5 * (moderate * moderate - 1) / 6, LARGEST_CORRECTION * moderate))
 
 
 @njit(**FLAGS)

@@ -58,7 +58,7 @@ class Ramp:
     shape : tuple
         (n_group, n_read, ny, nx)
     usable : ndarray, bool, (n_group, n_read)
-        False for reads that were dropped; their values mean nothing.
+        False for reads that were dropped; their values are 0.
     n_average : int
         Reads averaged into each one.
     average_step_s : float
@@ -87,9 +87,11 @@ class Ramp:
             float32 where the file holds anything but unsigned 16-bit integers; blank values are NaN.
         """
         try:
-            return self.pixels.read(self.shape, start, stop)
+            reads_dn = self.pixels.read(self.shape, start, stop)
         except (OSError, EOFError) as error:
             raise ReductionError(f"{self.path}: rows {start} to {stop} cannot be read ({error})") from error
+        reads_dn[~self.usable] = 0  # whatever it holds must not look saturated
+        return reads_dn
 
     def blocks(self, block_rows, halo=0):
         """Yield (rows, padded, reads) from the first row to the last, the next block being read meanwhile.

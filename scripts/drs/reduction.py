@@ -173,7 +173,8 @@ def prepare(exposure, maps, settings, *, poor, border_pix, n_channel):
     chain = make_chain(exposure.times_s, usable=exposure.usable, poor=poor, **times)
     offsets = None
     if border_pix:
-        pixels = ReferencePixels(exposure.shape, border_pix=border_pix, n_channel=n_channel)
+        readout = {"border_pix": border_pix, "n_channel": n_channel}
+        pixels = ReferencePixels(exposure.shape, usable=exposure.usable, **readout)
         for rows, _, reads_dn in exposure.blocks(settings.block_rows):
             pixels.add(rows, reads_dn, maps.rows(rows.start, rows.stop))
         offsets = pixels.estimate(smoothing_rows=settings.refpix_smoothing_rows)

@@ -49,7 +49,7 @@ class Offsets(NamedTuple):
 class ReferencePixels:
     """The border of all reads of a ramp, gathered block by block."""
 
-    def __init__(self, shape, *, border_pix, n_channel):
+    def __init__(self, shape, *, border_pix, n_channel, usable=None):
         """Prepare for a ramp.
 
         Parameters
@@ -60,6 +60,8 @@ class ReferencePixels:
             Width of the border of reference pixels.
         n_channel : int
             Output channels: vertical bands of nx / n_channel columns.
+        usable : ndarray, bool, (n_group, n_read), optional
+            False for reads that say nothing; their offsets are 0.
 
         Raises
         ------
@@ -81,6 +83,7 @@ class ReferencePixels:
         self._ends = np.full((n_group, n_read, 2 * border_pix, nx), np.nan, np.float32)
         self._sides = np.full((n_group, n_read, 2 * border_pix, ny), np.nan, np.float32)
         self._seen = np.zeros(ny, bool)
+        self._lost = np.zeros((n_group, n_read), bool) if usable is None else ~usable
 
     def add(self, rows, reads, maps_rows):
         """Keep the border pixels of a block of rows, less their bias.
@@ -129,6 +132,7 @@ class ReferencePixels:
             raise ReductionError(f"smoothing_rows is {smoothing_rows}, expected 1 or more")
         if not self._seen.all():
             raise ValueError(f"{np.count_nonzero(~self._seen)} of {self._seen.size} rows were not added")
+        self._ends[self._lost], self._sides[self._lost] = np.nan, np.nan
         nx, channel = self.shape[3], (self.n_channel, self.shape[3] // self.n_channel // 2, 2)
         present = np.isfinite(self._ends).any(axis=(2, 3)) | np.isfinite(self._sides).any(axis=(2, 3))
         ends = _fit_border(self._ends, present, channel)

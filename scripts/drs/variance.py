@@ -90,10 +90,12 @@ def _shrink_rate_kernel(rate, photon_factor, var_rnoise, usable, half, var_poiss
         columns, box = np.empty((5, nx)), np.empty(5)
         images = rate, photon_factor, var_rnoise
         _sum_columns_kernel(images, usable, max(y - half, 0), min(y + half + 1, ny), columns)
+        box[:] = columns[:, : min(half, nx)].sum(axis=1)
         for x in range(nx):
-            box[:] = 0
-            for k in range(max(x - half, 0), min(x + half + 1, nx)):
-                for term in range(5):
-                    box[term] += columns[term, k]
+            for term in range(5):
+                if x + half < nx:
+                    box[term] += columns[term, x + half]
+                if x > half:
+                    box[term] -= columns[term, x - half - 1]
             estimate = _shrink_pixel_kernel(rate[y, x], photon_factor[y, x], var_rnoise[y, x], box)
             var_poisson[y, x] = estimate * photon_factor[y, x]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from astropy.io import fits
 from ramps import make_reads, make_times, write_ramp, write_references
 
 from drs.detector import open_maps
@@ -49,17 +50,17 @@ def make_exposure(folder, *, border=0, snowball=False, drift=False, seed=5):
     return path, rate
 
 
-def run(folder, path, settings=SETTINGS, *, poor=None, border_pix=0, n_channel=4):
+def run(folder, path, settings=SETTINGS, *, poor=None, border_pix=0, dropped=()):
     """Return (planes, snowballs, steps) of an exposure."""
     manifest_maps = make_maps()
     write_references(folder, **manifest_maps)
     paths = {kind: folder / f"{kind}.fits" for kind in manifest_maps}
     with (
-        open_ramp(path) as exposure,
+        open_ramp(path, dropped=dropped) as exposure,
         open_maps(paths, exposure.keywords, IMAGE, border_pix=border_pix) as maps,
         open_planes(IMAGE, {**PLANES, PHOTONS: "f4"}) as spool,
     ):
-        reduction = prepare(exposure, maps, settings, poor=poor, border_pix=border_pix, n_channel=n_channel)
+        reduction = prepare(exposure, maps, settings, poor=poor, border_pix=border_pix, n_channel=4)
         snowballs = reduce_exposure(reduction, spool)
         arrays = {name: spool.read(name, slice(0, IMAGE[0])) for name in PLANES}
         return arrays, snowballs, describe_steps(reduction, snowballs, None)
@@ -180,6 +181,18 @@ def test_poor_intervals_are_left_out_and_told(tmp_path):
     assert np.nanmedian(arrays["VAR_RNOISE"] / whole["VAR_RNOISE"]) > 2
     pull = ((arrays["SCI"] - RATE) / arrays["ERR"])[np.isfinite(arrays["SCI"])]
     assert abs(pull.mean()) < 4 / np.sqrt(pull.size)
+
+
+def test_a_dropped_read_harms_no_other(tmp_path):
+    """A read of all ones would look saturated, and like a drift of the electronics."""
+    path, rate = make_exposure(tmp_path, border=4, drift=True)
+    with fits.open(path, mode="update") as hdus:
+        hdus["DATA"].data[0, 5] = 65535
+    arrays, _, _ = run(tmp_path, path, border_pix=4, dropped=[(1, 6)])
+    good = (rate > 0) & (arrays["DQ"] == 0)
+    assert good.mean() > 0.7
+    assert (arrays["NREADS"][good] == 8).all()
+    assert abs(np.mean((arrays["SCI"] - RATE)[good] / arrays["ERR"][good])) < 0.15
 
 
 def test_runs_of_rows():
