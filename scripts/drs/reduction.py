@@ -22,6 +22,7 @@ from drs.variance import estimate_poisson_variance
 
 PLANES = {"SCI": "f4", "ERR": "f4", "DQ": "u4", "VAR_POISSON": "f4", "VAR_RNOISE": "f4", "NREADS": "u2", "CHISQ": "f4"}
 PHOTONS = "photon_factor"  # a plane that is not written
+NOISE_ROWS = 120  # handled at a time for the photon noise
 MAX_READS = 65535  # what NREADS can say
 UNLIKE_NEIGHBOURS = np.uint32(Flag.DO_NOT_USE | Flag.HOT | Flag.DEAD | Flag.REFERENCE_PIXEL)
 STEPS = ("dq_init", "saturation", "bias", "refpix", "nonlin", "gain", "jump", "fit_ramp")
@@ -211,8 +212,7 @@ def reduce_exposure(reduction, spool):
         reads_dn = exposure.read_rows(padded.start, padded.stop)
         fit, _ = reduction.fit_block(rows, padded, reads_dn, snowballs)
         _write_fit(spool, fit, rows, padded)
-    for rows in find_runs(np.ones(image[0], bool), settings.block_rows):
-        _add_photon_noise(spool, rows, image[0], settings.noise_box_pix)
+    _add_photon_noise(spool, image[0], settings.noise_box_pix)
     return snowballs
 
 
@@ -258,15 +258,18 @@ def _write_fit(spool, fit, rows, padded):
         spool.write(name, rows, array[part])
 
 
-def _add_photon_noise(spool, rows, ny, box_pix):
-    """Write VAR_POISSON and ERR of some rows, from the rates of these and the rows around."""
-    padded = slice(max(rows.start - box_pix // 2, 0), min(rows.stop + box_pix // 2, ny))
-    part = slice(rows.start - padded.start, rows.stop - padded.start)
-    rate, photons, var_rnoise, dq = (spool.read(name, padded) for name in ("SCI", PHOTONS, "VAR_RNOISE", "DQ"))
-    excluded = dq & UNLIKE_NEIGHBOURS != 0
-    var_poisson = estimate_poisson_variance(rate, photons, var_rnoise, excluded, box_pix=box_pix)[part]
-    spool.write("VAR_POISSON", rows, var_poisson)
-    spool.write("ERR", rows, np.sqrt(var_poisson + var_rnoise[part]))
+def _add_photon_noise(spool, ny, box_pix):
+    """Write VAR_POISSON and ERR, from the rates of each pixel and its surroundings."""
+    step = max(NOISE_ROWS // box_pix, 1) * box_pix
+    for start in range(0, ny, step):
+        rows = slice(start, min(start + step, ny))
+        padded = slice(max(rows.start - box_pix, 0), min(rows.stop + box_pix, ny))
+        part = slice(rows.start - padded.start, rows.stop - padded.start)
+        rate, photons, var_rnoise, dq = (spool.read(name, padded) for name in ("SCI", PHOTONS, "VAR_RNOISE", "DQ"))
+        excluded = dq & UNLIKE_NEIGHBOURS != 0
+        var_poisson = estimate_poisson_variance(rate, photons, var_rnoise, excluded, box_pix=box_pix)[part]
+        spool.write("VAR_POISSON", rows, var_poisson)
+        spool.write("ERR", rows, np.sqrt(var_poisson + var_rnoise[part]))
 
 
 def find_runs(touched, block_rows):

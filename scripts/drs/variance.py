@@ -4,7 +4,8 @@ An error taken from a pixel's own noisy rate is small where the rate came out lo
 over equal pixels of 3 e- noise the pulls get mean -0.1 and width 0.9, and every later inverse-variance weight is
 biased. So the rate that enters the variance is shrunk towards the mean of its surroundings as far as these are
 uniform within their noise: the local Wiener filter of Lee (1980, IEEE PAMI 2, 165). Where the surroundings have
-structure, or the pixel stands out, its own rate is used.
+structure, or the pixel stands out, its own rate is used. Pixels that stand out (warm ones, stars) from the median of
+their cell, a square of a fixed grid, are not counted among the surroundings of others.
 """
 
 import numpy as np
@@ -19,6 +20,9 @@ STANDS_OUT_SIGMA2 = 9.0  # a pixel 3 sigma from its surroundings keeps its own r
 def estimate_poisson_variance(rate, photon_factor, var_rnoise, excluded, *, box_pix):
     """Return the variance by photon noise of each rate.
 
+    Rows of an image may be handled in parts that begin at multiples of `box_pix` and have as many rows more at each
+    side, where there are any.
+
     Parameters
     ----------
     rate : ndarray, float32, (ny, nx)
@@ -30,7 +34,7 @@ def estimate_poisson_variance(rate, photon_factor, var_rnoise, excluded, *, box_
     excluded : ndarray, bool, (ny, nx)
         True where a pixel says nothing about its neighbours (hot, bad); it still gets a variance.
     box_pix : int
-        Odd width of the box that is the surroundings; 1 uses the pixel's own rate.
+        Odd width of the box that is the surroundings, and of the cells; 1 uses the pixel's own rate.
 
     Returns
     -------
@@ -44,9 +48,32 @@ def estimate_poisson_variance(rate, photon_factor, var_rnoise, excluded, *, box_
         raise ReductionError(f"box_pix is {box_pix}, expected an odd number: 1 is the pixel alone")
     if box_pix == 1:
         return np.maximum(rate, np.float32(0)) * photon_factor
-    var_poisson = np.empty_like(rate)
-    _shrink_rate_kernel(*images, ~excluded & np.isfinite(rate), box_pix // 2, var_poisson)
+    ordinary, var_poisson = np.zeros(rate.shape, np.bool_), np.empty_like(rate)
+    _mark_ordinary_kernel(*images, ~excluded & np.isfinite(rate), box_pix, ordinary)
+    _shrink_rate_kernel(*images, ordinary, box_pix // 2, var_poisson)
     return var_poisson
+
+
+@njit(cache=True, error_model="numpy", parallel=True, nogil=True)
+def _mark_ordinary_kernel(rate, photon_factor, var_rnoise, usable, size, ordinary):
+    """Mark the usable pixels that are within 3 sigma of the median of their cell."""
+    ny, nx = rate.shape
+    for row in prange((ny + size - 1) // size):
+        values = np.empty(size * size, np.float32)
+        first, stop = row * size, min(row * size + size, ny)
+        for left in range(0, nx, size):
+            right, n = min(left + size, nx), 0
+            for y in range(first, stop):
+                for x in range(left, right):
+                    if usable[y, x]:
+                        values[n] = rate[y, x]
+                        n += 1
+            median = np.median(values[:n]) if n > 0 else np.float32(0)
+            for y in range(first, stop):
+                for x in range(left, right):
+                    noise = var_rnoise[y, x] + photon_factor[y, x] * max(median, 0.0)
+                    near = (rate[y, x] - median) ** 2 <= STANDS_OUT_SIGMA2 * noise
+                    ordinary[y, x] = usable[y, x] and near
 
 
 @njit(cache=True, error_model="numpy")
