@@ -42,7 +42,8 @@ def read_settings():
 def ours(ramp, *, method, threshold=None, details=False):
     """Reduce a ramp with this library: calibration, jumps and fit by blocks of rows, then the photon noise.
 
-    The jumps are kept on request only; the workflow does not keep them.
+    The blocks are those that `drs.raw` and `drs.detector` hand out. The jumps are kept on request only; the workflow
+    does not keep them.
     """
     sys.path.insert(0, str(SCRIPTS))
     from drs.chain import make_chain
@@ -56,19 +57,22 @@ def ours(ramp, *, method, threshold=None, details=False):
     options["search"] = Search(threshold or settings["jump_threshold_sigma"])
     maps = build_maps(ramp.rate.shape, **{name: getattr(ramp, name) for name in MAPS})
     reads, chain, shape = ramp.reads[np.newaxis], make_chain(ramp.times_s[np.newaxis]), ramp.rate.shape
+    blocks = []
+    for start in range(0, shape[0], settings["block_rows"]):
+        rows = slice(start, start + settings["block_rows"])
+        blocks.append((rows, np.ascontiguousarray(reads[:, :, rows]), maps.cut(rows)))
 
     def call():
         rate, factor, var_rnoise = (np.empty(shape, np.float32) for _ in range(3))
         unusable, found = np.empty(shape, bool), np.empty((len(ramp.reads) - 1, *shape), np.uint8) if details else None
-        for start in range(0, len(rate), settings["block_rows"]):
-            rows = slice(start, start + settings["block_rows"])
-            part = maps.cut(rows)
-            signal = calibrate_reads(reads[:, :, rows], part)
+        for rows, reads_dn, part in blocks:
+            signal = calibrate_reads(reads_dn, part)
             fit = fit_ramp(signal.signal_e, chain, part.read_variance_e2, **options)
             rate[rows], factor[rows], var_rnoise[rows] = fit.rate, fit.photon_factor, fit.var_rnoise
             unusable[rows] = (fit.dq | signal.dq) & 1 != 0
             if details:
                 found[:, rows] = fit.found
+            del signal, fit  # so that the next block takes their memory
         photons = estimate_poisson_variance(rate, factor, var_rnoise, unusable, box_pix=settings["noise_box_pix"])
         return rate, np.sqrt(photons + var_rnoise), found
 

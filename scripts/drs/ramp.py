@@ -93,7 +93,8 @@ def fit_ramp(signal_e, chain, read_variance_e2, *, method, n_coadd=1, search=Non
     -------
     RampFit
     """
-    plan = _make_plan(signal_e, chain, read_variance_e2, method, n_coadd, search, chi_square)
+    options = {"method": method, "n_coadd": n_coadd, "search": search}
+    plan = _make_plan(signal_e, chain, read_variance_e2, **options, chi_square=chi_square)
     signal_e, image = np.ascontiguousarray(signal_e), read_variance_e2.shape
     fit, alone = [np.zeros(image, dtype) for dtype in ("f4", "f4", "f4", "f4", "i4")], np.zeros(image, bool)
     found = np.zeros((max(np.prod(signal_e.shape[:2]) - 1, 0), *image), np.uint8)
@@ -101,34 +102,36 @@ def fit_ramp(signal_e, chain, read_variance_e2, *, method, n_coadd=1, search=Non
     if plan.times.size:
         fit_lanes(signal_e, read_variance_e2, plan, weigh_reads(plan), tuple(fit), alone)
         pixels = np.nonzero(alone)
-        single, jumps = fit_pixels(signal_e, read_variance_e2, plan, pixels)
+        single, hit = fit_pixels(signal_e, read_variance_e2, plan, pixels, fit[0], found=found)
         for whole, values in zip(fit, single, strict=True):
             whole[pixels] = values
-        found[:, *pixels] = jumps
-        dq[pixels] = np.where(jumps.any(axis=0), JUMP_DET, 0)
+        dq[pixels] = np.where(hit, JUMP_DET, 0)
     return _finish(fit, dq, found, read_variance_e2 / chain.n_average)
 
 
-def refit_ramp(signal_e, chain, read_variance_e2, excluded, pixels, *, method, n_coadd=1, search=None):
+def refit_ramp(signal_e, chain, read_variance_e2, rate, excluded, pixels, **options):
     """Fit some pixels again without the excluded differences, and search the rest of their ramps for jumps.
 
     Parameters
     ----------
+    rate : ndarray, float32, (ny, nx)
+        Result of `fit_ramp`, to begin with; NaN where there is none.
     excluded : ndarray, bool, (n_group * n_read - 1, ny, nx)
         True where the difference that begins with a read is left out.
     pixels : tuple of ndarray, (n_pixel)
         y and x.
-    signal_e, chain, read_variance_e2, method, n_coadd, search
-        As in `fit_ramp`.
+    signal_e, chain, read_variance_e2, **options
+        As in `fit_ramp`: `method`, `n_coadd`, `search`.
 
     Returns
     -------
     RampFit
-        One-dimensional, JUMP_DET in all; `found` is (n_group * n_read - 1, n_pixel).
+        One-dimensional, JUMP_DET in all; `found` is empty.
     """
-    plan = _make_plan(signal_e, chain, read_variance_e2, method, n_coadd, search, chi_square=True)
-    fit, found = fit_pixels(signal_e, read_variance_e2, plan, pixels, excluded)
-    return _finish(fit, np.full(pixels[0].size, JUMP_DET), found, read_variance_e2[pixels] / chain.n_average)
+    plan = _make_plan(signal_e, chain, read_variance_e2, **options, chi_square=True)
+    fit, _ = fit_pixels(signal_e, read_variance_e2, plan, pixels, rate, excluded=excluded)
+    none = np.zeros((excluded.shape[0], 0), np.uint8)
+    return _finish(fit, np.full(pixels[0].size, JUMP_DET), none, read_variance_e2[pixels] / chain.n_average)
 
 
 def _finish(fit, dq, found, read_variance_e2):
@@ -153,7 +156,7 @@ def _finish_kernel(read_variance, rate, read_factor, photon_factor, chi_square, 
         dq[i] |= np.uint32(0) if usable else UNUSABLE
 
 
-def _make_plan(signal_e, chain, read_variance_e2, method, n_coadd, search, chi_square):
+def _make_plan(signal_e, chain, read_variance_e2, *, method, n_coadd=1, search=None, chi_square):
     """Return the plan of a fit, its arguments checked."""
     if signal_e.shape[:2] != chain.shape or signal_e.shape[2:] != read_variance_e2.shape:
         found = f"signal {signal_e.shape}, chain {chain.shape}, variance {read_variance_e2.shape}"

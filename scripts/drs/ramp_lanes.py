@@ -17,8 +17,8 @@ class _Lane(NamedTuple):
     """Buffers of one lane."""
 
     steps: np.ndarray  # (n, 3, width): p, y, s after each difference, the first row is zero
-    sums: np.ndarray  # (3, width): dt^T C^-1 d, dt^T C^-1 dt, differences
-    state: np.ndarray  # (7, width): z, u, q, worst jump, sums of (3), chi-square
+    sums: np.ndarray  # (2, width): dt^T C^-1 d, dt^T C^-1 dt
+    state: np.ndarray  # (8, width): z, u, q, worst jump, sums of (3), chi-square, number of differences
     pixel: np.ndarray  # (4, width): rate / r^2, r^2, rate, 1 / dt^T C^-1 dt
 
 
@@ -41,14 +41,10 @@ def fit_lanes(signal_e, read_variance_e2, plan, whole, fit, alone):
 
 
 @njit(**FLAGS)
-def _sum_differences_kernel(before, after, dt, sums):
-    """Add one difference of a lane and its time to the sums, and count it."""
-    zero, one = np.float32(0), np.float32(1)
-    for i in range(before.size):
-        d = after[i] - before[i]
-        sums[0, i] += d if d == d else zero
-        sums[1, i] += dt if d == d else zero
-        sums[2, i] += one if d == d else zero
+def _add_read_kernel(weight, signal, total):
+    """Add one weighted read of a lane to a sum; a read that is not usable makes it NaN."""
+    for i in range(signal.size):
+        total[i] += weight * signal[i]
 
 
 @njit(**FLAGS)
@@ -75,7 +71,7 @@ def _step_backwards_kernel(step, terms, limits, pixel, state):
     """Substitute one difference of a lane: eq. (4) and the sums of eq. (3)."""
     _, g, c = terms
     threshold2, left_over = limits
-    one, two = np.float32(1), np.float32(2)
+    zero, one, two = np.float32(0), np.float32(1), np.float32(2)
     for i in range(pixel.shape[1]):
         p, y, s = step[0, i], step[1, i], step[2, i]
         f = (pixel[0, i] * c - one) * p
@@ -92,6 +88,7 @@ def _step_backwards_kernel(step, terms, limits, pixel, state):
         state[4, i] += (u - before) * (u - before)
         state[5, i] += u * u * g + two * u * before * c
         state[6, i] += p * r * r
+        state[7, i] += one if p > 0 else zero
 
 
 @njit(**FLAGS)
@@ -102,24 +99,45 @@ def _terms_kernel(plan, j):
 
 
 @njit(**FLAGS)
+def _mean_of_rest_kernel(signal, y, x, plan):
+    """Return the mean slope of the differences that a pixel has; NaN without one."""
+    total, span, before = np.float32(0), np.float32(0), np.float32(np.nan)
+    for k in range(plan.times.size):
+        value = signal[plan.groups[k], plan.reads[k], y, x]
+        if k > 0 and plan.live[k - 1] and np.isfinite(value - before):
+            total, span = total + (value - before), span + np.float32(plan.times[k] - plan.times[k - 1])
+        before = value
+    return total / span
+
+
+@njit(**FLAGS)
+def _guess_rate_kernel(signal, place, plan, rate):
+    """Write the mean slope of the segments of a lane, as far as they go."""
+    y, a, b = place
+    total, span, n = np.zeros(b - a, np.float32), np.float32(0), plan.times.size
+    for k in range(n):
+        weight = int(k > 0 and plan.live[k - 1]) - int(k < n - 1 and plan.live[k])
+        if weight != 0:
+            _add_read_kernel(np.float32(weight), signal[plan.groups[k], plan.reads[k], y, a:b], total)
+        if k < n - 1 and plan.live[k]:
+            span += _terms_kernel(plan, k)[0]
+    for i in range(b - a):
+        rate[i] = total[i] / span if np.isfinite(total[i]) else _mean_of_rest_kernel(signal, y, a + i, plan)
+
+
+@njit(**FLAGS)
 def _solve_lane_kernel(signal, place, variance, plan, lane):
     """Solve eq. (2) for a lane, and test all its differences: fills `lane`."""
     y, a, b = place
     steps, sums, state, pixel = lane
     zero, n = np.float32(0), plan.times.size
-    sums[:] = 0
-    for j in range(n - 1):
-        if plan.live[j]:
-            before = signal[plan.groups[j], plan.reads[j], y, a:b]
-            after = signal[plan.groups[j + 1], plan.reads[j + 1], y, a:b]
-            _sum_differences_kernel(before, after, _terms_kernel(plan, j)[0], sums)
+    _guess_rate_kernel(signal, place, plan, pixel[2])
     for i in range(b - a):
         pixel[1, i] = variance[i] / np.float32(plan.n_average) + np.float32(plan.rounding_e2)
-        pixel[2, i] = sums[0, i] / sums[1, i]
     for rows in (2, n):  # the first time only the last row is needed, and two stay in the nearest cache
         for i in range(b - a):
             pixel[0, i] = max(pixel[2, i], zero) / pixel[1, i]
-        sums[:2], steps[0] = 0, 0
+        sums[:], steps[0] = 0, 0
         for j in range(n - 1):
             last, new = steps[j % rows], steps[(j + 1) % rows]
             if plan.live[j]:
@@ -136,13 +154,6 @@ def _solve_lane_kernel(signal, place, variance, plan, lane):
     limits = np.float32(plan.threshold_sigma**2), np.float32(plan.left_over)
     for j in range(n - 2, -1, -1):
         _step_backwards_kernel(steps[j + 1], _terms_kernel(plan, j), limits, pixel, state)
-
-
-@njit(**FLAGS)
-def _add_read_kernel(weight, signal, total):
-    """Add one weighted read of a lane to a sum; a read that is not usable makes it NaN."""
-    for i in range(signal.size):
-        total[i] += weight * signal[i]
 
 
 @njit(**FLAGS)
@@ -176,12 +187,12 @@ def _fit_lane_kernel(signal, place, variance, plan, whole, lane, fit, alone):
         read_factors[y, x], photon_factors[y, x] = read_factor, photon_factor
         if plan.solve:
             alone[y, x] = lane.state[3, i] > 0
-            chi_squares[y, x] = lane.state[6, i] / (lane.pixel[1, i] * max(lane.sums[2, i] - 1, 0))
+            chi_squares[y, x] = lane.state[6, i] / (lane.pixel[1, i] * max(lane.state[7, i] - 1, 0))
         if likelihood:
             scale, last = lane.pixel[3, i] ** 2, lane.state[1, i]
             rates[y, x], photon_factors[y, x] = lane.pixel[2, i], lane.state[5, i] * scale
             read_factors[y, x] = (lane.state[4, i] + last * last) * scale
-            if lane.sums[2, i] < n_live:
+            if lane.state[7, i] < n_live:
                 n_reads[y, x], gap = _count_reads_kernel(signal, y, x, plan)
                 alone[y, x] |= gap
         else:
@@ -196,8 +207,8 @@ def _fit_rows_kernel(signal, variance, plan, whole, fit, alone):
     for y in prange(ny):
         lane = _Lane(
             np.zeros((n, 3, width), np.float32),
-            np.zeros((3, width), np.float32),
-            np.zeros((7, width), np.float32),
+            np.zeros((2, width), np.float32),
+            np.zeros((8, width), np.float32),
             np.zeros((4, width), np.float32),
         )
         for start in range(0, nx, width):

@@ -5,12 +5,13 @@ from numba import njit, prange
 
 from drs.chain import JUMP, LARGE, STRONG
 
+BATCH = 64  # pixels whose reads are collected together
 SPLIT_SIGMA = 2.0  # a jump within an averaged read is split: its other part beside it is looked for down to this
 MODERATE_SIGMA, LARGEST_CORRECTION = 6.0, 0.3  # of the correction for the skewness of photon noise
 FLAGS = {"cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
 
 
-def fit_pixels(signal_e, read_variance_e2, plan, pixels, excluded=None):
+def fit_pixels(signal_e, read_variance_e2, plan, pixels, guess, *, found=None, excluded=None):
     """Fit some pixels one by one.
 
     Parameters
@@ -20,6 +21,10 @@ def fit_pixels(signal_e, read_variance_e2, plan, pixels, excluded=None):
     plan : Plan
     pixels : tuple of ndarray, (n_pixel)
         y and x.
+    guess : ndarray, float32, (ny, nx)
+        A rate to begin with; NaN where there is none.
+    found : ndarray, uint8, (n_difference, ny, nx), optional
+        Filled: JUMP, STRONG, LARGE of the differences that hold a jump.
     excluded : ndarray, bool, (n_difference, ny, nx), optional
         True where the difference that begins with a read is left out.
 
@@ -27,15 +32,17 @@ def fit_pixels(signal_e, read_variance_e2, plan, pixels, excluded=None):
     -------
     fit : list of ndarray, (n_pixel)
         Rate, read factor, photon factor, chi-square (float32), reads used (int32).
-    found : ndarray, uint8, (n_difference, n_pixel)
-        JUMP, STRONG, LARGE of the differences that hold a jump.
+    hit : ndarray, bool, (n_pixel)
+        True where a jump was found.
     """
-    n_pixel = pixels[0].size
+    n_pixel, nothing = pixels[0].size, (0, 0, 0)
     values, n_reads = np.zeros((4, n_pixel), np.float32), np.zeros(n_pixel, np.int32)
-    found = np.zeros((np.prod(signal_e.shape[:2]) - 1, n_pixel), np.uint8)
-    excluded = np.zeros((0, 0, 0), np.bool_) if excluded is None else excluded
-    _fit_pixels_kernel(signal_e, read_variance_e2, plan, excluded, np.stack(pixels), values, n_reads, found)
-    return [*values, n_reads], found
+    masks = np.zeros(nothing, np.uint8) if found is None else found, np.zeros(nothing, np.bool_)
+    masks = masks if excluded is None else (masks[0], excluded)
+    hit = np.zeros(n_pixel, np.bool_)
+    maps = read_variance_e2, np.asarray(guess, np.float32)
+    _fit_pixels_kernel(signal_e, maps, plan, masks, np.stack(pixels), values, n_reads, hit)
+    return [*values, n_reads], hit
 
 
 def weigh_reads(plan):
@@ -50,17 +57,33 @@ def weigh_reads(plan):
 
 
 @njit(**FLAGS)
-def _gather_pixel_kernel(signal, y, x, plan, excluded, ramp, good):
-    """Collect the finite reads of a pixel: times, signals, place in the exposure; say which differences are good."""
+def _gather_batch_kernel(signal, plan, excluded, pixels, values, left_out):
+    """Collect the reads of some pixels (n_pixel, n), and which differences that end with them are excluded.
+
+    Read by read: neighbours in a row share pages of memory, the reads of one pixel do not.
+    """
+    before = 0
+    for k in range(plan.times.size):
+        group, read = plan.groups[k], plan.reads[k]
+        place = group * plan.n_read + read
+        for i in range(pixels.shape[1]):
+            values[i, k] = signal[group, read, pixels[0, i], pixels[1, i]]
+            left_out[i, k] = False
+        for difference in range(before, place if excluded.shape[0] > 0 else before):
+            for i in range(pixels.shape[1]):
+                left_out[i, k] |= excluded[difference, pixels[0, i], pixels[1, i]]
+        before = place
+
+
+@njit(**FLAGS)
+def _order_pixel_kernel(values, left_out, plan, ramp, good):
+    """Write the finite reads of a pixel: times, signals, place in the exposure; say which differences are good."""
     n, joined = 0, True
     for k in range(plan.times.size):
-        joined &= k == 0 or plan.live[k - 1]
-        place = plan.groups[k] * plan.n_read + plan.reads[k]
-        if excluded.shape[0] > 0 and place > 0:
-            joined &= not excluded[place - 1, y, x]
-        value = signal[plan.groups[k], plan.reads[k], y, x]
-        if np.isfinite(value):
-            ramp[0, n], ramp[1, n], ramp[2, n] = plan.times[k], value, place
+        joined &= (k == 0 or plan.live[k - 1]) and not left_out[k]
+        if np.isfinite(values[k]):
+            ramp[0, n], ramp[1, n] = plan.times[k], values[k]
+            ramp[2, n] = plan.groups[k] * plan.n_read + plan.reads[k]
             if n > 0:
                 good[n - 1] = joined
             n, joined = n + 1, True
@@ -92,14 +115,14 @@ def _solve_pixel_kernel(ramp, good, n, ratio, blur):
 
 @njit(**FLAGS)
 def _test_pixel_kernel(ramp, good, n, solution, plan, variance):
-    """Apply eq. (4) to a pixel; return the difference most worth a jump (or -1), its sigma and its charge.
+    """Apply eq. (4) to a pixel; return the jump it is most worth to allow, and the sums of eq. (3) and chi-square.
 
-    The last three numbers are the sums of eq. (3) and chi-square. Of two good differences, which explain
-    chi-square equally well, the greater one is the jump: charge is added, not taken.
+    The jump is its difference (or -1), its sigma, its charge, and the rate without it. Of two good differences,
+    which explain chi-square equally well, the greater one holds the jump: charge is added, not taken.
     """
     ratio, rate, bottom = solution
     z, u, q, ends, photons, chi2 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    where, best, largest, charge, n_good = -1, 1.0, 0.0, 0.0, 0
+    where, best, largest, charge, without, n_good = -1, 1.0, 0.0, 0.0, rate, 0
     for j in range(n - 2, -1, -1):
         p, y, s = ramp[3, j], ramp[4, j], ramp[5, j]
         f, r, before = (ratio * plan.blur - 1) * p, y - rate * s, u
@@ -109,32 +132,35 @@ def _test_pixel_kernel(ramp, good, n, solution, plan, variance):
         photons += u * u * (dt - 2 * plan.blur) + 2 * u * before * plan.blur
         chi2 += p * r * r
         n_good += good[j]
-        if not good[j]:
-            continue
         left = max(q - u * u / bottom, plan.left_over * q)
-        sigma = _gauss_kernel(z / left, variance / left, max(rate, 0.0) * dt)
         beside = plan.n_average > 1 and ramp[6, j] > 0
-        gain = sigma / (min(SPLIT_SIGMA, plan.threshold_sigma) if beside else plan.threshold_sigma)
-        if gain > best:
-            where, best, largest, charge = j, gain, sigma, z / left
+        limit = min(SPLIT_SIGMA, plan.threshold_sigma) if beside else plan.threshold_sigma
+        if good[j] and z * z > (best * limit) ** 2 * variance * left:
+            sigma = _gauss_kernel(z / left, variance / left, max(rate, 0.0) * dt)
+            if sigma > best * limit:
+                where, best, largest, charge = j, sigma / limit, sigma, z / left
+                without = rate - u / bottom * charge
     if where >= 0 and n_good == 2:
         for j in range(n - 1):
             if good[j] and j != where and _slope_kernel(ramp, j) > _slope_kernel(ramp, where):
-                where = j
-    return where, largest, charge, ends + u * u, photons, chi2 / variance
+                where, without = j, _slope_kernel(ramp, where)
+    return (where, largest, charge, without), (ends + u * u, photons, chi2 / variance)
 
 
 @njit(**FLAGS)
 def _gauss_kernel(charge, variance, photons):
-    """Return the sigma of a normal deviate that is as rare as this charge, positive or negative.
+    """Return the sigma of a normal deviate that is as rare as this charge; of a negative one, at least as rare.
 
     Photon noise is skew: charge has third cumulant `photons` (those expected in the difference), so t = charge / its
     deviation is as rare as the normal deviate t - k (t^2 - 1) / 6, with k the skewness (Cornish & Fisher 1938). The
     expansion is for small corrections: beyond MODERATE_SIGMA, where nothing is by chance, it stays what it is there.
     """
-    t = charge / np.sqrt(variance)
+    deviation = np.sqrt(variance)
+    t = charge / deviation
     moderate = min(abs(t), MODERATE_SIGMA)
-    return abs(t - min(photons / variance**1.5 * (moderate * moderate - 1) / 6, LARGEST_CORRECTION * moderate))
+    skewness = photons / (variance * deviation)
+    correction = min(skewness * (moderate * moderate - 1) / 6, LARGEST_CORRECTION * moderate)
+    return t - correction if t > 0 else -t
 
 
 @njit(**FLAGS)
@@ -144,29 +170,39 @@ def _slope_kernel(ramp, j):
 
 
 @njit(**FLAGS)
-def _search_pixel_kernel(ramp, good, n, variance, plan):
+def _mean_rate_kernel(ramp, good, n):
+    """Return the mean slope of the good differences of a pixel."""
+    span, total = 0.0, 0.0
+    for j in range(n - 1):
+        if good[j]:
+            span, total = span + ramp[0, j + 1] - ramp[0, j], total + ramp[1, j + 1] - ramp[1, j]
+    return total / span
+
+
+@njit(**FLAGS)
+def _search_pixel_kernel(ramp, good, n, rate, variance, plan):
     """Exclude the jumps of a pixel from `good`, the clearest first, and mark them in `ramp`; return the last fit.
 
     That is the rate of eq. (2), its read and photon factors, and chi-square per degree of freedom.
     """
     ramp[6, :n] = 0  # differences beside a jump
     ramp[7, :n] = 0  # jumps: JUMP, STRONG, LARGE
+    n_good = np.count_nonzero(good[: max(n - 1, 0)])
+    if n_good == 0:
+        return np.nan, 0.0, 0.0, np.nan
+    if not np.isfinite(rate):
+        mean = _mean_rate_kernel(ramp, good, n)
+        _, rate, _ = _solve_pixel_kernel(ramp, good, n, max(mean, 0.0) / variance, plan.blur)
     while True:
-        span, total, n_good = 0.0, 0.0, 0
-        for j in range(n - 1):
-            if good[j]:
-                span, total = span + ramp[0, j + 1] - ramp[0, j], total + ramp[1, j + 1] - ramp[1, j]
-                n_good += 1
-        if n_good == 0:
-            return np.nan, 0.0, 0.0, np.nan
-        _, rate, _ = _solve_pixel_kernel(ramp, good, n, max(total / span, 0.0) / variance, plan.blur)
         solution = _solve_pixel_kernel(ramp, good, n, max(rate, 0.0) / variance, plan.blur)
-        where, sigma, charge, ends, photons, chi2 = _test_pixel_kernel(ramp, good, n, solution, plan, variance)
+        jump, sums = _test_pixel_kernel(ramp, good, n, solution, plan, variance)
+        where, sigma, charge, rate = jump
         if where < 0 or n_good < 2:
             _, rate, bottom = solution
-            chi2 = chi2 / (n_good - 1) if n_good > 1 else np.nan
-            return rate, ends / bottom**2, photons / bottom**2, chi2
+            ends, photons, chi2 = sums
+            return rate, ends / bottom**2, photons / bottom**2, (chi2 / (n_good - 1) if n_good > 1 else np.nan)
         good[where] = False
+        n_good -= 1
         ramp[6, max(where - 1, 0)] = ramp[6, where + 1] = 1
         ramp[7, where] = JUMP | (STRONG if sigma >= plan.strong_sigma else 0)
         ramp[7, where] += LARGE if charge >= plan.large_e else 0
@@ -222,16 +258,13 @@ def _weigh_reads_kernel(times, good, n, plan, weights):
 
 
 @njit(**FLAGS)
-def _fit_pixel_kernel(signal, place, variance, plan, excluded, found):
-    """Fit one pixel; return rate, read factor, photon factor, chi-square and reads used; mark jumps in `found`."""
-    y, x = place
-    ramp, good = np.empty((8, plan.times.size), np.float64), np.zeros(plan.times.size, np.bool_)
-    n = _gather_pixel_kernel(signal, y, x, plan, excluded, ramp, good)
+def _fit_pixel_kernel(values, left_out, guess, variance, plan, work):
+    """Fit one pixel; return rate, read factor, photon factor, chi-square and reads used; leave its reads in `work`."""
+    ramp, good = work
+    n = _order_pixel_kernel(values, left_out, plan, ramp, good)
     read_variance = variance / plan.n_average + plan.rounding_e2
-    rate, read_factor, photon_factor, chi2 = _search_pixel_kernel(ramp, good, n, read_variance, plan)
-    for j in range(n - 1):
-        if ramp[7, j] > 0:
-            found[np.int64(ramp[2, j + 1]) - 1] = np.uint8(ramp[7, j])
+    rate, read_factor, photon_factor, chi2 = _search_pixel_kernel(ramp, good, n, guess, read_variance, plan)
+    ramp[7, max(n - 1, 0) :] = 0
     n_used = 0
     if plan.n_coadd < 0:
         for k in range(n):
@@ -244,11 +277,30 @@ def _fit_pixel_kernel(signal, place, variance, plan, excluded, found):
     return rate, read_factor, photon_factor, chi2, n_used
 
 
+@njit(**FLAGS)
+def _mark_jumps_kernel(ramp, found, y, x):
+    """Mark the jumps of a pixel in `found`, where there is one; say whether there are any."""
+    hit = False
+    for j in range(ramp.shape[1] - 1):
+        if ramp[7, j] > 0:
+            hit = True
+            if found.shape[0] > 0:
+                found[np.int64(ramp[2, j + 1]) - 1, y, x] = np.uint8(ramp[7, j])
+    return hit
+
+
 @njit(parallel=True, nogil=True, **FLAGS)
-def _fit_pixels_kernel(signal, variance, plan, excluded, pixels, values, n_reads, found):
-    """Fit a list of pixels."""
-    for k in prange(pixels.shape[1]):
-        place, jumps = (pixels[0, k], pixels[1, k]), np.zeros(found.shape[0], np.uint8)
-        result = _fit_pixel_kernel(signal, place, variance[place], plan, excluded, jumps)
-        values[0, k], values[1, k], values[2, k], values[3, k], n_reads[k] = result
-        found[:, k] = jumps
+def _fit_pixels_kernel(signal, maps, plan, masks, pixels, values, n_reads, hit):
+    """Fit a list of pixels, in batches."""
+    n, n_pixel = plan.times.size, pixels.shape[1]
+    (variance, guess), (found, excluded) = maps, masks
+    for batch in prange((n_pixel + BATCH - 1) // BATCH):
+        first, stop = batch * BATCH, min(batch * BATCH + BATCH, n_pixel)
+        reads, left_out = np.empty((BATCH, n), np.float32), np.empty((BATCH, n), np.bool_)
+        _gather_batch_kernel(signal, plan, excluded, pixels[:, first:stop], reads, left_out)
+        work = np.empty((8, n), np.float64), np.zeros(n, np.bool_)
+        for k in range(first, stop):
+            y, x, i = pixels[0, k], pixels[1, k], k - first
+            result = _fit_pixel_kernel(reads[i], left_out[i], np.float64(guess[y, x]), variance[y, x], plan, work)
+            values[0, k], values[1, k], values[2, k], values[3, k], n_reads[k] = result
+            hit[k] = _mark_jumps_kernel(work[0], found, y, x)

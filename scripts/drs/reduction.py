@@ -112,7 +112,7 @@ class Reduction:
                 masked = mask_snowballs(snowballs, padded, chain_shape, times_s, after_jump_s=after_jump_s)
                 excluded, touched = excluded | masked, touched | masked.any(axis=0)
             pixels = np.nonzero(touched)
-            again = refit_ramp(signal.signal_e, self.chain, variance_e2, excluded, pixels, **options)
+            again = refit_ramp(signal.signal_e, self.chain, variance_e2, fit.rate, excluded, pixels, **options)
             for whole, values in zip(fit[:-1], again[:-1], strict=True):
                 whole[pixels] = values
         return fit._replace(dq=fit.dq | signal.dq), members

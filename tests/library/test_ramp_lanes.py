@@ -19,7 +19,14 @@ def test_lanes_and_single_pixels_agree(method):
     lanes = fit_ramp(signal, chain, variance, method=method, n_coadd=2, chi_square=True)
     pixels = np.nonzero(np.ones(variance.shape, bool))
     single = refit_ramp(
-        signal, chain, variance, np.zeros((17, *variance.shape), bool), pixels, method=method, n_coadd=2
+        signal,
+        chain,
+        variance,
+        np.full(variance.shape, np.nan),
+        np.zeros((17, *variance.shape), bool),
+        pixels,
+        method=method,
+        n_coadd=2,
     )
     for name in ("rate", "var_rnoise", "photon_factor", "chi_square", "n_reads"):
         one, other = getattr(lanes, name)[pixels], getattr(single, name)

@@ -50,7 +50,7 @@ def test_structure_keeps_the_rate_of_each_pixel():
 def test_two_populations_keep_their_rates():
     rate = np.where(np.arange(SHAPE[1]) % 4 < 2, 5.0, 500.0) * np.ones(SHAPE)
     images = make(rate, read_sigma=0.01, factor=0.001)
-    np.testing.assert_allclose(estimate(images), rate * images[1], rtol=0.05)
+    np.testing.assert_allclose(estimate(images), rate * images[1], rtol=0.08)  # 5 sigma of a faint pixel
 
 
 def test_a_pixel_that_stands_out_keeps_its_rate():
