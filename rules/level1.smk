@@ -20,7 +20,7 @@ rule fit_ramp:
         script=source("fit_ramp"),
         library=source(
             *("drs/chain", "drs/detector", "drs/exposure", "drs/jumps", "drs/pixels", "drs/ramp", "drs/ramp_lanes"),
-            *("drs/ramp_pixels", "drs/raw", "drs/reads", "drs/reduction", "drs/refpix", "drs/region", "drs/sampling"),
+            *("drs/ramp_pixels", "drs/raw", "drs/reads", "drs/rate", "drs/refpix", "drs/region", "drs/sampling"),
             *("drs/seeing", "drs/shrinkage", "drs/signal", "drs/variance", "drs/windows"),
         ),
     output:
@@ -31,6 +31,7 @@ rule fit_ramp:
         "benchmarks/fit_ramp/{obs}_{exp}.tsv"
     conda:
         "../envs/reduction.yaml"
+    threads: lambda wildcards: 2 if PLAN.raw_mb(wildcards) > 100 else 1  # short jobs run side by side
     resources:
         mem_mb=lambda wildcards, attempt: attempt * (350 + PLAN.raw_mb(wildcards) // 3),
         runtime=15,
@@ -58,6 +59,7 @@ rule fit_ramp:
             --method {params.method:q} \
             --n-coadd {params.n_coadd} \
             --jump-threshold-sigma {params.jump_threshold_sigma} \
+            --jump-flicker {params.jump_flicker} \
             --jump-neighbour-sigma {params.jump_neighbour_sigma} \
             --large-jump-e {params.large_jump_e} \
             --after-jump-s {params.after_jump_s} \

@@ -14,7 +14,7 @@ from drs.detector import open_maps
 from drs.exposure import correction_lines, rate_keywords, time_keywords
 from drs.planes import open_planes
 from drs.ramp import METHODS
-from drs.reduction import PHOTONS, PLANES, STEPS, Settings, describe_steps, find_gaps, prepare, reduce_exposure
+from drs.rate import PHOTONS, PLANES, STEPS, Settings, describe_steps, find_gaps, prepare, reduce_exposure
 from drs.references import header_keywords, open_references, override_warnings, read_manifest, select_references
 from drs.region import find_size, is_subarray
 from drs.seeing import read_seeing
@@ -35,25 +35,28 @@ NOTHING = {"SCI": np.zeros((1, 1), "f4"), "ERR": np.zeros((1, 1), "f4"), "DQ": n
 @cli.night_cache_option
 @click.option("--method", type=click.Choice(METHODS), required=True, help="Fit of a ramp.")
 @click.option("--n-coadd", type=click.IntRange(1), required=True, help="Reads averaged at each end (mcds).")
-@click.option("--jump-threshold-sigma", type=click.FloatRange(2), required=True, help="Significance of a jump.")
+@click.option("--jump-threshold-sigma", type=cli.Finite(2), required=True, help="Significance of a jump.")
+@click.option("--jump-flicker", type=cli.Finite(0), required=True, help="Part of the light that may vary.")
 @click.option(
-    "--jump-neighbour-sigma", type=float, required=True, help="Significance from which neighbours got charge."
+    "--jump-neighbour-sigma", type=cli.Finite(), required=True, help="Significance from which neighbours got charge."
 )
-@click.option("--large-jump-e", type=float, required=True, help="Charge of a jump that transients follow.")
-@click.option("--after-jump-s", type=click.FloatRange(0), required=True, help="Duration of the transients.")
+@click.option("--large-jump-e", type=cli.Finite(), required=True, help="Charge of a jump that transients follow.")
+@click.option("--after-jump-s", type=cli.Finite(0), required=True, help="Duration of the transients.")
 @click.option(
     "--snowball-minimum-pix", type=click.IntRange(0), required=True, help="Pixels of a snowball; 0: no search."
 )
-@click.option("--snowball-growth", type=click.FloatRange(1), required=True, help="Radius to mask over that found.")
+@click.option("--snowball-growth", type=cli.Finite(1), required=True, help="Radius to mask over that found.")
 @click.option("--saturation-grow-pix", type=click.IntRange(0), required=True, help="Neighbours that end with a pixel.")
 @click.option("--refpix-smoothing-rows", type=click.IntRange(1), required=True, help="Finest row structure corrected.")
-@click.option("--noise-box-pix", type=click.IntRange(1), required=True, help="Odd box of the photon noise's rate.")
+@click.option("--noise-box-pix", type=cli.Odd(), required=True, help="Odd box of the photon noise's rate.")
 @click.option("--border-pix", type=click.IntRange(0), default=0, help="Reference pixels at each edge of the detector.")
 @click.option("--n-channel", type=click.IntRange(1), default=1, help="Output channels of the detector.")
 @click.option("--seeing", type=cli.existing_file, help="Table of the seeing.")
-@click.option("--seeing-maximum-arcsec", type=float, default=np.inf, help="Intervals with a greater one are left out.")
 @click.option(
-    "--drop", "dropped", type=cli.Json(), default="[]", help="Reads to leave out, [[group, read], ...] from 1."
+    "--seeing-maximum-arcsec", type=cli.Finite(), default=np.inf, help="Intervals with a greater one are left out."
+)
+@click.option(
+    "--drop", "dropped", type=cli.Places(), default="[]", help="Reads to leave out, [[group, read], ...] from 1."
 )
 @click.option("--skip-step", "skipped", type=click.Choice(STEPS[:-1]), multiple=True, help="Leave a step out; repeat.")
 @click.option("--chi-square", is_flag=True, help="Write the chi-square of each ramp.")

@@ -38,6 +38,7 @@ FIT_OPTIONS = {
     "method": "likelihood",
     "n-coadd": 2,
     "jump-threshold-sigma": 4.5,
+    "jump-flicker": 0.0,
     "jump-neighbour-sigma": 1000.0,
     "large-jump-e": 1e9,
     "after-jump-s": 0.0,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from drs.chain import Chain, make_chain
+from drs.chain import STRONG, Chain, make_chain
 from drs.dq import Flag
 from drs.jumps import SNOWBALL, Events, collect_events, mask_snowballs, snowball_rows, spread_jumps
 from drs.ramp import Search, fit_ramp, refit_ramp
@@ -35,6 +35,7 @@ class Settings(NamedTuple):
     method: str
     n_coadd: int
     jump_threshold_sigma: float
+    jump_flicker: float
     jump_neighbour_sigma: float
     large_jump_e: float
     after_jump_s: float
@@ -51,7 +52,7 @@ class Settings(NamedTuple):
         """The search for jumps; None where it is skipped."""
         if "jump" in self.skipped:
             return None
-        return Search(self.jump_threshold_sigma, self.jump_neighbour_sigma, self.large_jump_e)
+        return Search(self.jump_threshold_sigma, self.jump_flicker, self.jump_neighbour_sigma, self.large_jump_e)
 
     @property
     def halo(self):
@@ -71,6 +72,8 @@ class Reduction:
     chain : Chain
     offsets : Offsets or None
         Of the reference pixels.
+    used : ndarray, bool, (n_group, n_read)
+        The reads of the chain.
     settings : Settings
     """
 
@@ -78,6 +81,7 @@ class Reduction:
     maps: object
     chain: Chain
     offsets: Offsets | None
+    used: np.ndarray
     settings: Settings
 
     def fit_block(self, rows, padded, reads_dn, snowballs=NO_SNOWBALLS):
@@ -104,7 +108,10 @@ class Reduction:
         fit = fit_ramp(signal.signal_e, self.chain, variance_e2, **options, chi_square=True)
         members = np.empty(0)
         if search is not None and fit.found.shape[0]:
-            members = collect_events(fit.found, rows, signal.onset, padded=padded)
+            bad = signal.dq & np.uint32(Flag.DO_NOT_USE) != 0  # these jump by themselves
+            fit.found[:, bad] &= ~STRONG
+            onset = np.where(bad, np.int32(self.exposure.shape[1]), signal.onset)
+            members = collect_events(fit.found, rows, onset, padded=padded)
             times_s, after_jump_s = self.exposure.times_s, settings.after_jump_s
             excluded, touched = spread_jumps(fit.found, times_s, after_jump_s=after_jump_s)
             if snowballs.size:
@@ -123,10 +130,15 @@ class Reduction:
         variance_e2 = maps.read_variance_e2
         if self.offsets is not None:
             offsets = {"column_dn": self.offsets.column_dn, "row_dn": self.offsets.row_dn[..., padded]}
-            added_dn2 = self.chain.n_average * self.offsets.variance_dn2.mean(dtype=np.float32)
+            added_dn2 = self.chain.n_average * self.offsets.variance_dn2[self.used].mean(dtype=np.float32)
             variance_e2 = variance_e2 + added_dn2 * maps.gain_e_per_dn**2
         grow_pix = 0 if "saturation" in settings.skipped else settings.saturation_grow_pix
-        return calibrate_reads(reads_dn, maps, **offsets, grow_pix=grow_pix), variance_e2
+        return calibrate_reads(reads_dn, maps, **offsets, lead=self._lead(), grow_pix=grow_pix), variance_e2
+
+    def _lead(self):
+        """Return how much further the last one of the averaged reads is than their mean, in steps of stored reads."""
+        half_s = (self.exposure.n_average - 1) / 2 * self.exposure.average_step_s
+        return (half_s / np.diff(self.exposure.times_s, prepend=0.0)).astype(np.float32)
 
 
 def find_gaps(exposure, start_mjd, seeing, maximum_arcsec):
@@ -170,16 +182,17 @@ def prepare(exposure, maps, settings, *, poor, border_pix, n_channel):
     n_channel : int
         Output channels.
     """
-    times = {"n_average": exposure.n_average, "average_step_s": exposure.average_step_s}
-    chain = make_chain(exposure.times_s, usable=exposure.usable, poor=poor, **times)
-    offsets = None
+    offsets, used = None, exposure.usable
     if border_pix:
         readout = {"border_pix": border_pix, "n_channel": n_channel}
         pixels = ReferencePixels(exposure.shape, usable=exposure.usable, **readout)
         for rows, _, reads_dn in exposure.blocks(settings.block_rows):
             pixels.add(rows, reads_dn, maps.rows(rows.start, rows.stop))
         offsets = pixels.estimate(smoothing_rows=settings.refpix_smoothing_rows)
-    return Reduction(exposure, maps, chain, offsets, settings)
+        used = used & offsets.present
+    times = {"n_average": exposure.n_average, "average_step_s": exposure.average_step_s}
+    chain = make_chain(exposure.times_s, usable=used, poor=poor, **times)
+    return Reduction(exposure, maps, chain, offsets, used, settings)
 
 
 def reduce_exposure(reduction, spool):
@@ -207,7 +220,7 @@ def reduce_exposure(reduction, spool):
     snowballs = NO_SNOWBALLS
     if settings.snowball_minimum_pix:
         snowballs = events.find_snowballs((n_difference, *image), **limits)
-    for rows in find_runs(snowball_rows(snowballs, image[0]), settings.block_rows):
+    for rows in find_runs(snowball_rows(snowballs, image[0]), exposure.count_rows(settings.block_rows, settings.halo)):
         padded = slice(max(rows.start - settings.halo, 0), min(rows.stop + settings.halo, image[0]))
         reads_dn = exposure.read_rows(padded.start, padded.stop)
         fit, _ = reduction.fit_block(rows, padded, reads_dn, snowballs)
@@ -229,6 +242,8 @@ def describe_steps(reduction, snowballs, no_offsets):
     """
     settings, chain = reduction.settings, reduction.chain
     reasons = dict.fromkeys(settings.skipped, "by configuration")
+    if "gain" in reasons:
+        reasons["gain"] = "by configuration, 1 electron/DN assumed"
     if no_offsets:
         reasons.setdefault("refpix", no_offsets)
     if np.count_nonzero(chain.live) < 2:
@@ -236,7 +251,7 @@ def describe_steps(reduction, snowballs, no_offsets):
     names = {
         "saturation": ("saturation_grow_pix",),
         "refpix": ("refpix_smoothing_rows",),
-        "jump": ("jump_threshold_sigma", "jump_neighbour_sigma", "large_jump_e", "after_jump_s"),
+        "jump": ("jump_threshold_sigma", "jump_flicker", "jump_neighbour_sigma", "large_jump_e", "after_jump_s"),
         "fit_ramp": ("method", "n_coadd", "noise_box_pix"),
     }
     steps = []
