@@ -47,6 +47,8 @@ FIT_OPTIONS = {
     "saturation-grow-pix": 0,
     "refpix-smoothing-rows": 1,
     "noise-box-pix": 7,
+    "border-pix": 0,
+    "n-channel": 1,
     "block-rows": 5,
 }
 

@@ -7,8 +7,19 @@ from ramps import make_reads, make_times, write_ramp, write_references
 
 from drs.detector import build_maps, open_maps
 from drs.dq import Flag
+from drs.errors import ReductionError
 from drs.planes import open_planes
-from drs.rate import PHOTONS, PLANES, Settings, describe_steps, find_gaps, find_runs, prepare, reduce_exposure
+from drs.rate import (
+    PHOTONS,
+    PLANES,
+    Settings,
+    describe_steps,
+    exposure_keywords,
+    find_gaps,
+    find_runs,
+    prepare,
+    reduce_exposure,
+)
 from drs.raw import open_ramp
 from drs.seeing import Seeing
 
@@ -63,7 +74,7 @@ def run(folder, path, settings=SETTINGS, *, poor=None, border_pix=0, dropped=(),
         reduction = prepare(exposure, maps, settings, poor=poor, border_pix=border_pix, n_channel=4)
         snowballs = reduce_exposure(reduction, spool)
         arrays = {name: spool.read(name, slice(0, IMAGE[0])) for name in PLANES}
-        return arrays, snowballs, describe_steps(reduction, snowballs, None)
+        return arrays, snowballs, describe_steps(reduction, None)
 
 
 @pytest.mark.parametrize("block_rows", [1, 7, 13])
@@ -129,7 +140,7 @@ def test_halo_of_a_snowball_is_left_out(tmp_path):
     assert abs(np.mean((arrays["SCI"] - RATE)[halo] / arrays["ERR"][halo])) < 4 / np.sqrt(halo.sum())
     assert np.mean((blind["SCI"] - RATE)[halo] / blind["ERR"][halo]) > 0.3
     (jump,) = [parameters for step, _, parameters in steps if step == "jump"]
-    assert jump["n_snowball"] == 1
+    assert jump["snowball_growth"] == 2.0
 
 
 def test_reference_pixels_remove_drifts_and_are_no_science(tmp_path):
@@ -137,6 +148,7 @@ def test_reference_pixels_remove_drifts_and_are_no_science(tmp_path):
     arrays, _, _ = run(tmp_path, path, border_pix=4)
     border = rate == 0
     assert (arrays["DQ"][border] & Flag.REFERENCE_PIXEL != 0).all()
+    assert np.isnan(arrays["SCI"][border]).all()
     assert not (arrays["DQ"][~border] & Flag.REFERENCE_PIXEL).any()
     good = ~border & np.isfinite(arrays["SCI"])
     pull = ((arrays["SCI"] - RATE) / arrays["ERR"])[good]
@@ -213,7 +225,7 @@ def test_poor_intervals_are_left_out_and_told(tmp_path):
     assert np.flatnonzero(poor[0]).tolist() == [2, 3, 4]
     assert notes == [
         "left out: read 9 of group 1",
-        "left out for seeing above 1.0 arcsec: 3 intervals of 9, 0 of unknown seeing kept",
+        "left out for seeing above 1.0 arcsec: 3 intervals of 8, 0 of unknown seeing kept",
     ]
     arrays, _, _ = run(tmp_path, path, poor=poor)
     whole, _, _ = run(tmp_path, path)
@@ -232,6 +244,25 @@ def test_a_dropped_read_harms_no_other(tmp_path):
     assert good.mean() > 0.7
     assert (arrays["NREADS"][good] == 8).all()
     assert abs(np.mean((arrays["SCI"] - RATE)[good] / arrays["ERR"][good])) < 0.15
+
+
+def test_an_exposure_without_a_rate_is_refused_with_the_reason(tmp_path):
+    path, _ = make_exposure(tmp_path)
+    with pytest.raises(ReductionError, match="no interval between two reads is left: 9 of 9 reads"):
+        run(tmp_path, path, poor=np.ones((1, 9), bool))
+    with fits.open(path, mode="update") as hdus:
+        hdus["DATA"].data[:] = 65535
+    with pytest.raises(ReductionError, match="no pixel has a rate from 9 reads: all are saturated"):
+        run(tmp_path, path)
+
+
+def test_exposure_time_is_that_of_what_is_used(tmp_path):
+    path, _ = make_exposure(tmp_path)
+    poor = np.zeros((1, 9), bool)
+    poor[0, 3:5] = True
+    with open_ramp(path, dropped=[(1, 9)]) as exposure:
+        reduction = prepare(exposure, _Maps(), SETTINGS, poor=poor, border_pix=0, n_channel=4)
+    assert exposure_keywords(reduction) == {"EXPTIME": 10.0, "TOTTIME": 10.0}  # 7 intervals of 2 s, less 2
 
 
 def test_runs_of_rows():
