@@ -12,6 +12,9 @@ from crds_ligeriri import session
 from drs.errors import ReductionError
 from drs.headers import scan_headers
 from drs.references import (
+    NOT_FOUND,
+    SWITCHED_OFF,
+    find_missing,
     find_reference,
     is_wildcard,
     mapping_path,
@@ -21,7 +24,8 @@ from drs.references import (
 )
 
 ADVICE = "deliver a reference for it, override it, or choose another context"
-CORRECT = "correct override in the configuration"
+CORRECT = "correct override in"
+NIGHT, EXPOSURE = "config.yaml", "exposures.yaml"  # who names an override
 PLACE = ("INSTRUME", "DETECTOR")  # an override holds for one detector
 CASE = ("INSTRUME", "EXPDTST")  # what every lookup needs beside the keywords that a type matches
 NO_ENTRY = dict.fromkeys(("file", "size", "sha1", "rmap", "selector", "useafter", "source"))
@@ -33,9 +37,11 @@ def resolve(exposures, context, types, cache, overlay=None, *, verify=True):
     Parameters
     ----------
     exposures : dict
-        exposure -> {"needs": [type, ...], "keys": {FITS keyword: value}, "override": {type: path}}. The keys are
-        INSTRUME, EXPDTST (start of the exposure, UTC) and what the types match; override is optional, its paths
-        are kept as given. A file is taken where its INSTRUME and DETECTOR are the exposure's; elsewhere CRDS chooses.
+        exposure -> {"needs": [type, ...], "keys": {FITS keyword: value}, "levels", "override", "own_override"}. The
+        keys are INSTRUME, EXPDTST (start of the exposure, UTC) and what the types match. Optional: "levels" {level of
+        products: [type, ...]}; "override" {type: path} of the night, a file that is taken where its INSTRUME and
+        DETECTOR are the exposure's (elsewhere CRDS chooses); "own_override" {type: {"file", "reason"}} of this
+        exposure. Paths are kept as given; `none` switches a type off.
     context : dict
         {"context", "sha1", ...} of `find_context`, or of a delivery (then "base" and "delivered" as well).
     types : dict
@@ -50,8 +56,8 @@ def resolve(exposures, context, types, cache, overlay=None, *, verify=True):
     dict
         exposure -> {"exposure", "status": "resolved" | "failed", "reason", "context": {"name", "sha1"},
         "crds_version", "keys", "references": {type: {"file", "size", "sha1", "rmap", "selector", "useafter",
-        "source": "context" | "night" | "override", "keyword", "reason",
-        "status": "found" | "not found" | "n/a" | "not needed"}}}
+        "source": "context" | "night" | "override", "keyword", "reason", "note" (who named an override, and why),
+        "status": "found" | "not found" | "n/a" | "not needed"}}, "levels"}
 
     Raises
     ------
@@ -96,25 +102,22 @@ def delivered_files(context):
 
 def _manifest(exposure, request, context, references, version):
     """Return the manifest of one exposure."""
-    failed = [
-        f"{kind}: {references[kind]['reason']}"
-        for kind in sorted(references)
-        if references[kind]["status"] == "not found"
-    ]
+    missing = find_missing(references)
     return {
         "exposure": exposure,
-        "status": "failed" if failed else "resolved",
-        "reason": "; ".join(failed),
+        "status": "failed" if missing else "resolved",
+        "reason": "; ".join(missing),
         "context": {"name": context["context"], "sha1": context["sha1"]},
         "crds_version": version,
         "keys": dict(request["keys"]),
         "references": references,
+        "levels": request.get("levels", {}),
     }
 
 
 def _resolve_exposure(request, rules, types, files):
     """Return type -> entry of the manifest for one exposure."""
-    keys, override = request["keys"], request.get("override") or {}
+    keys, override = request["keys"], _read_overrides(request)
     needs = {*request["needs"], *override}
     entries = {
         kind: {**NO_ENTRY, "keyword": facts["keyword"], "status": "not needed", "reason": ""}
@@ -138,7 +141,7 @@ def _resolve_exposure(request, rules, types, files):
         entries[kind] = _read_answer(entries[kind], answers[filekind], filekind, keys, rules)
         if entries[kind]["status"] == "found":
             entries[kind] = files.verify(entries[kind], keys["INSTRUME"])
-        elif entries[kind]["status"] == "not found":
+        elif entries[kind]["status"] == NOT_FOUND:
             values = ", ".join(f"{key} = {keys.get(key)}" for key in (*CASE, *types[kind]["match"]))
             entries[kind]["reason"] += f"; asked for {values}; {ADVICE}"
     return entries
@@ -146,7 +149,7 @@ def _resolve_exposure(request, rules, types, files):
 
 def _not_found(entry, reason):
     """Return an entry that says why there is no reference."""
-    return {**entry, "status": "not found", "reason": reason}
+    return {**entry, "status": NOT_FOUND, "reason": reason}
 
 
 def _find_unusable_key(keys, match):
@@ -186,23 +189,42 @@ def _read_answer(entry, answer, filekind, keys, rules):
     return {**entry, **found, "useafter": useafter, "status": "found"}
 
 
-def _override(entry, path, keys, facts, files):
+def _read_overrides(request):
+    """Return type -> {"file", "note", "own"} of an exposure's overrides; its own before those of the night."""
+    night = {
+        kind: {"file": path, "note": NIGHT, "own": False} for kind, path in (request.get("override") or {}).items()
+    }
+    own = {
+        kind: {"file": entry["file"], "note": f"{EXPOSURE}: {entry['reason']}", "own": True}
+        for kind, entry in (request.get("own_override") or {}).items()
+    }
+    return night | own
+
+
+def _override(entry, named, keys, facts, files):
     """Return the entry of a file that the configuration names; differing keywords are its reason.
 
-    None when the file belongs to another detector, for which it was not meant.
+    None when an override of the night belongs to another detector, for which it was not meant.
     """
-    entry = {**entry, "file": str(path), "source": "override"}
+    path, where = named["file"], NIGHT if not named["own"] else EXPOSURE
+    entry = {**entry, "source": "override", "note": named["note"]}
+    if path == SWITCHED_OFF:
+        return {**entry, "status": "n/a", "reason": f"switched off by {named['note']}"}
+    entry["file"] = str(path)
     header = files.read_header(path)
     if isinstance(header, str):
-        return _not_found(entry, f"override {path} cannot be read as FITS ({header}); {CORRECT}")
+        return _not_found(entry, f"override {path} cannot be read as FITS ({header}); {CORRECT} {where}")
     if absent := [key for key in PLACE if key not in header]:
-        return _not_found(entry, f"override {path} does not say its {' and '.join(absent)}; {CORRECT}")
+        return _not_found(entry, f"override {path} does not say its {' and '.join(absent)}; {CORRECT} {where}")
     differing = [key for key in (*PLACE, *facts["match"]) if not _agree(header.get(key, ""), keys.get(key))]
     if any(key in PLACE for key in differing):
-        return None
+        if not named["own"]:
+            return None
+        found, expected = (" ".join(str(keywords.get(key)) for key in PLACE) for keywords in (header, keys))
+        return _not_found(entry, f"override {path} is of {found}, the exposure of {expected}; {CORRECT} {where}")
     if header.get("DATAMODL") != facts["model"]:
         reason = f"override {path} is a {header.get('DATAMODL', 'file without DATAMODL')}, not {facts['model']}"
-        return _not_found(entry, f"{reason}; {CORRECT}")
+        return _not_found(entry, f"{reason}; {CORRECT} {where}")
     told = [
         f"{key} is {header.get(key, 'missing')} in the reference, {keys.get(key)} in the exposure"
         for key in differing
