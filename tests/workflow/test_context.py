@@ -5,6 +5,8 @@ step would have made. CRDS, the manifests and Snakemake's decisions are the real
 """
 
 import os
+import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -31,6 +33,7 @@ while [ $# -gt 0 ]; do
 done
 """
 CHANGED = {"calibrate_image": 20, "combine_images": 1, "measure_quality": 21, "write_preview": 21}
+ASKED = {"resolve_references": 3, "deliver_references": 2}
 ALWAYS = {"write_plan": 1, "write_report": 1, "check_night": 1}
 
 
@@ -45,14 +48,14 @@ def stub(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def large_night(stub, tmp_path_factory):
-    """Return a night of 60 exposures in three filters, made under the first context; one test follows another."""
+    """Return a night of 60 exposures in three filters, made under the first context; tests copy it."""
     night = tmp_path_factory.mktemp("large") / "night"
     (night / "raw").mkdir(parents=True)
     data = fits.ImageHDU(np.zeros((1, 4, 6, 8), np.uint16), name="DATA")
     for k in range(N_EXPOSURES):
         primary = fits.PrimaryHDU()
         start = f"2024-09-25T{5 + k // 30:02d}:{2 * (k % 30):02d}:00.000"
-        primary.header.update(keywords("SCI", 1 + k, start=start, FILTER=FILTERS[k % 3], DETXSIZE=8, DETYSIZE=6))
+        primary.header.update(keywords("SCI", 1 + k, start=start, FILTER=FILTERS[k % 3]))
         fits.HDUList([primary, data]).writeto(night / "raw" / f"{k:02d}.fits")
     cache = make_cache(night / "crds_cache")
     folder = reference_path(cache, "IRIS", "x").parent
@@ -74,19 +77,46 @@ def snakemake(night, stub, context, *options):
     return subprocess.run(list(map(str, command)), env=environment, cwd=night, check=False, **output)
 
 
-def test_x(large_night, stub):
-    import time
+@pytest.fixture
+def night(large_night, tmp_path):
+    """Return a copy of the large night."""
+    return shutil.copytree(large_night, tmp_path / "night")
 
-    t = time.time()
-    run = snakemake(large_night, stub, "0001", "-n")
-    assert "Nothing to be done" in run.stdout, run.stdout[-3000:]
-    print(time.time() - t)
-    t = time.time()
-    run = snakemake(large_night, stub, "0002", "references")
-    print(time.time() - t, run_rules(run.stdout))
-    run = snakemake(large_night, stub, "0002", "-n")
-    print(count_jobs(run.stdout))
-    run = snakemake(large_night, stub, "0002")
-    print(run_rules(run.stdout), run.stdout[-2000:])
-    run = snakemake(large_night, stub, "0003")
-    print(run_rules(run.stdout), run.stdout[-2000:])
+
+def read_level1(night):
+    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in (night / "level1").iterdir()}
+
+
+def test_after_references_a_dry_run_lists_what_another_context_changes(night, stub):
+    before = {path: path.read_bytes() for path in night.glob("level?/*.fits")}
+    run = snakemake(night, stub, "0002", "references")
+    assert run_rules(run.stdout) == ASKED
+    assert before == {path: path.read_bytes() for path in night.glob("level?/*.fits")}
+    run = snakemake(night, stub, "0002", "--dry-run")
+    jobs = count_jobs(run.stdout)
+    assert jobs.pop("all") == 1
+    assert jobs == CHANGED | ALWAYS
+    numbers = sorted(int(text) for text in re.findall(r"output: level2/.*_LVL2_(\d+)-00.fits", run.stdout))
+    assert numbers == [1 + k for k in range(N_EXPOSURES) if FILTERS[k % 3] == "J"]
+
+
+def test_one_command_runs_again_the_same(night, stub):
+    before = read_level1(night)
+    run = snakemake(night, stub, "0002")
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert run_rules(run.stdout) == CHANGED | ALWAYS | ASKED
+    assert read_level1(night) == before
+    assert "Nothing to be done" in snakemake(night, stub, "0002", "--dry-run").stdout
+
+
+def test_a_context_that_changes_nothing_makes_no_product_again(night, stub):
+    run = snakemake(night, stub, "0003")
+    assert run.returncode == 0, run.stdout[-3000:]
+    assert run_rules(run.stdout) == ALWAYS | ASKED
+
+
+def test_resolving_again_without_a_change_runs_nothing(night, stub):
+    (reference,) = night.glob("crds_cache/references/ligeriri/iris/iris_img1_gain_*")
+    os.utime(reference, (1, 1))
+    assert run_rules(snakemake(night, stub, "0001", "references").stdout) == {"resolve_references": 3}
+    assert "Nothing to be done" in snakemake(night, stub, "0001", "--dry-run").stdout
