@@ -13,6 +13,7 @@ import click
 from drs import cli
 from drs.association import associate
 from drs.errors import ReductionError
+from drs.instruments import read_instruments
 from drs.night import REFERENCE_KEYS, build_rows, scan_raw
 from drs.product import write_json, write_text
 from drs.references import SWITCHED_OFF, find_context, fingerprint
@@ -41,7 +42,7 @@ def main(raw, exposures, associations, instruments, cache, context, override, pl
     if not scans:
         raise ReductionError(f"'{raw}' holds no .fits, .fits.gz or .fits.fz file: nothing to reduce")
     observer = _read_corrections(exposures)
-    rows = build_rows(scans, _read_instruments(instruments), rules, observer)
+    rows = build_rows(scans, read_instruments(instruments), rules, observer)
     night = {"rows": rows, **associate(rows, rules)}
     write_json(plan / "headers.json", scans)
     write_json(plan / "night.json", night)
@@ -64,16 +65,6 @@ def _read_json(path):
     except (FileNotFoundError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
-
-
-def _read_instruments(folder):
-    """Return INSTRUME -> instrument file, each checked."""
-    instruments = {}
-    for path in sorted(set(folder.glob("*.yaml")) - {folder / "schema.yaml"}):
-        document = load_yaml(path)
-        check_document(folder / "schema.yaml", document, name=path)
-        instruments[document["name"]] = document
-    return instruments
 
 
 def _read_corrections(path):

@@ -68,7 +68,7 @@ def resolve(exposures, context, types, cache, overlay=None, *, verify=True):
     files = _Files(context, cache, overlay, verify=verify)
     manifests = {}
     with session(root) as crds:
-        rules = _Rules(crds, context)
+        rules = Rules(crds, context["context"])
         for exposure, request in sorted(exposures.items()):
             references = _resolve_exposure(request, rules, types, files)
             manifests[exposure] = _manifest(exposure, request, context, references, crds.__version__)
@@ -131,7 +131,7 @@ def _resolve_exposure(request, rules, types, files):
             entries[kind] = entry
         elif kind not in request["needs"]:
             continue
-        elif reason := _find_unusable_key(keys, types[kind]["match"]):
+        elif reason := find_unusable_key(keys, types[kind]["match"]):
             entries[kind] = _not_found(entries[kind], reason)
         else:
             asked.append(kind)
@@ -152,19 +152,19 @@ def _not_found(entry, reason):
     return {**entry, "status": NOT_FOUND, "reason": reason}
 
 
-def _find_unusable_key(keys, match):
+def find_unusable_key(keys, match):
     """Return why an exposure's keywords cannot be matched, or ''."""
     for keyword in (*CASE, *match):
         value = keys.get(keyword)
         if is_wildcard(value):
             found = "missing" if value is None else f"'{value}'"
             return f"{keyword} is {found}, which would match every rule of CRDS; correct the header"
-    if _matching_date(keys["EXPDTST"]) is None:
+    if matching_date(keys["EXPDTST"]) is None:
         return f"EXPDTST = '{keys['EXPDTST']}' is no date like 2024-09-24T10:00:00; correct the header"
     return ""
 
 
-def _matching_date(text):
+def matching_date(text):
     """Return the start of the exposure as CRDS compares it, in UTC to the second; None for no date and time."""
     text = str(text).strip()
     try:
@@ -239,12 +239,12 @@ def _agree(value, other):
     return str(value).strip().upper() == str(other).strip().upper()
 
 
-class _Rules:
+class Rules:
     """The rules of one context, as far as a manifest quotes them; each rmap is read once."""
 
-    def __init__(self, crds, context):
+    def __init__(self, crds, name):
         """Load the context; one that cannot be loaded ends the batch."""
-        self.name = context["context"]
+        self.name = name
         self._crds = crds
         self._described, self._dates = {}, {}
         try:
@@ -266,19 +266,23 @@ class _Rules:
         """Return filekind -> reference name or 'NOT FOUND ...', as crds answers."""
         if not filekinds:
             return {}
-        header = {**keys, "EXPDTST": _matching_date(keys["EXPDTST"])}
+        header = {**keys, "EXPDTST": matching_date(keys["EXPDTST"])}
         try:
             answers = self._crds.getrecommendations(header, filekinds, context=self.name, observatory="ligeriri")
         except (Exception, SystemExit) as error:
             return dict.fromkeys(filekinds, f"NOT FOUND {error}")
         return {kind: answers.get(kind, "NOT FOUND n/a") for kind in filekinds}
 
+    def get_rmap(self, instrument, filekind):
+        """Return the rules of a type, as crds has them; CRDS raises where there are none."""
+        return self._pmap.get_imap(instrument.lower()).get_rmap(filekind)
+
     def describe(self, instrument, filekind):
         """Return {"rmap", "selector", "offers"} of a type, empty where the context has no such rule."""
         key = (instrument.lower(), filekind)
         if key not in self._described:
             try:
-                rmap = self._pmap.get_imap(key[0]).get_rmap(filekind)
+                rmap = self.get_rmap(instrument, filekind)
             except (Exception, SystemExit):
                 self._described[key] = {"rmap": None, "selector": None, "offers": ""}
             else:
@@ -291,7 +295,7 @@ class _Rules:
         """Return the date under which the rules hold a reference."""
         key = (instrument.lower(), filekind, name)
         if key not in self._dates:
-            matches = self._pmap.get_imap(key[0]).get_rmap(filekind).file_matches(name)
+            matches = self.get_rmap(instrument, filekind).file_matches(name)
             dates = {row[-1][-1][1] for row in matches}
             self._dates[key] = ", ".join(sorted(dates))
         return self._dates[key]

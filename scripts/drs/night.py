@@ -152,6 +152,26 @@ def _build_row(exposure, excluded, instruments, associations):
     return {**row, **found}
 
 
+def find_reference_keys(keywords, instruments):
+    """Return the keywords by which CRDS chooses references for a file of any level, as the night table has them.
+
+    Parameters
+    ----------
+    keywords : dict
+        PRIMARY keywords of the file.
+    instruments : dict
+        INSTRUME -> content of config/instruments/*.yaml.
+    """
+    keywords = dict(keywords)
+    for entry in translate_keywords(keywords, instruments):
+        keywords.update(entry["set"])
+    if missing := [key for key in ("INSTRUME", "DETECTOR") if key not in keywords]:
+        raise ReductionError(f"keyword {', '.join(missing)} is missing: CRDS chooses by it; mend the header")
+    instrument, _ = find_detector(keywords, instruments)
+    keys = {**DEFAULTS, "INSTERA": instrument["era"], "FILTER": "NONE", **keywords}
+    return {key: keys[key] for key in REFERENCE_KEYS if key in keys} | {"EXPDTST": _iso(_start_mjd(keywords))}
+
+
 def _classify(keywords, images, instruments, associations):
     """Return identity, kind and configuration of one exposure; refuse what cannot be placed."""
     _check_keywords(keywords)
