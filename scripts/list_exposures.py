@@ -14,13 +14,13 @@ from drs import cli
 from drs.association import associate
 from drs.errors import ReductionError
 from drs.instruments import read_instruments
-from drs.night import REFERENCE_KEYS, build_rows, scan_raw
+from drs.night import build_rows, scan_raw
 from drs.product import write_json, write_text
-from drs.references import SWITCHED_OFF, find_context, fingerprint
+from drs.references import find_context, fingerprint
+from drs.request import find_own_overrides, list_files, make_requests
 from drs.schema import check_document, load_yaml
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
-WANTED = "correct the files under override in config.yaml or exposures.yaml"
 
 
 @cli.command()
@@ -51,7 +51,7 @@ def main(raw, exposures, associations, instruments, cache, context, override, pl
             write_text(plan / "reads" / f"{row['id']}.txt", "".join(f"{raw / file}\n" for file in row["files"]))
     overrides = {"night": json.loads(override), "own": find_own_overrides(rows, night["needs"], observer)}
     write_json(plan / "context.json", find_context(cache, context, os.environ))
-    write_json(plan / "cache.json", {"references": fingerprint(cache, _check_files(overrides))})
+    write_json(plan / "cache.json", {"references": fingerprint(cache, list_files(overrides))})
     for stage in rules["stages"]:
         members = {row["id"]: row for row in rows if row.get("id") in night["stages"][stage]}
         requests = make_requests(members, night["needs"], rules["level1"], overrides)
@@ -74,48 +74,6 @@ def _read_corrections(path):
     document = load_yaml(path) or {}
     check_document(CONFIG / "exposures.schema.yaml", document, name=path)
     return document
-
-
-def find_own_overrides(rows, needs, observer):
-    """Return exposure -> {type: {"file", "reason"}} of the overrides in exposures.yaml."""
-    exposures = {file: row["id"] for row in rows if row["status"] == "accepted" for file in row["files"]}
-    own = {}
-    for entry in observer.get("override", ()):
-        identity = exposures.get(entry["file"])
-        files = {key: value for key, value in entry.items() if key not in ("file", "reason")}
-        if unused := sorted(set(files) - set(needs.get(identity, files))):
-            raise ReductionError(
-                f"exposures.yaml overrides {', '.join(unused)} of {entry['file']}, which takes only "
-                f"{', '.join(needs[identity])}: leave it out"
-            )
-        own.setdefault(identity, {}).update(
-            {reftype: {"file": path, "reason": entry["reason"]} for reftype, path in files.items()}
-        )
-    return own
-
-
-def _check_files(overrides):
-    """Return the files that overrides name; refuse those that do not exist."""
-    own = [entry["file"] for entries in overrides["own"].values() for entry in entries.values()]
-    named = sorted({path for path in (*overrides["night"].values(), *own) if path != SWITCHED_OFF})
-    if missing := [path for path in named if not Path(path).is_file()]:
-        raise ReductionError(f"override names files that do not exist: {', '.join(missing)}; {WANTED}")
-    return named
-
-
-def make_requests(rows, needs, level1, overrides):
-    """Return what CRDS is asked for each exposure of a stage, and which types each level of its products uses."""
-    requests = {}
-    for identity, row in rows.items():
-        keys = {key: row["keys"][key] for key in REFERENCE_KEYS}
-        wanted = {reftype: path for reftype, path in overrides["night"].items() if reftype in needs[identity]}
-        further = [reftype for reftype in needs[identity] if reftype not in level1]
-        requests[identity] = {"needs": needs[identity], "keys": keys, "levels": {"level1": level1}, "override": wanted}
-        if further:
-            requests[identity]["levels"] = {"level1": level1, "level2": further}
-        if identity in overrides["own"]:
-            requests[identity]["own_override"] = overrides["own"][identity]
-    return requests
 
 
 if __name__ == "__main__":
