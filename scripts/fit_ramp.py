@@ -9,13 +9,12 @@ from dataclasses import replace
 import click
 import numpy as np
 
-from drs import cli, product, raw
+from drs import cli, product, raw, references
 from drs import rate as level1
 from drs.detector import open_maps
 from drs.exposure import correction_lines, plain_lines, rate_keywords, time_keywords
 from drs.planes import open_planes
 from drs.ramp import METHODS
-from drs.references import header_keywords, open_references, override_warnings, read_manifest, select_references
 from drs.region import find_size
 from drs.seeing import read_seeing
 
@@ -77,12 +76,19 @@ def main(ramps, reads, manifest, cache, night_cache, corrections, keys, mark_ref
         header.update(correction["set"])
     rate = product.Product(rate_keywords(header, keys), {}, UNITS, history=history)
     with product.mark_refusal(output, rate, mark=mark_refusal):
-        wanted = [*(kind for kind, step in REFERENCES.items() if step not in options["skipped"]), "readnoise"]
-        answer = select_references(read_manifest(manifest), wanted, rate.keywords)
-        paths = open_references(manifest, wanted, [night_cache, cache])
+        chosen = references.read_manifest(manifest)
+        switched_off = [REFERENCES[kind] for kind in references.find_switched_off(chosen) if kind in REFERENCES]
+        options["skipped"] = [*options["skipped"], *switched_off]
+        asked = [*(kind for kind, step in REFERENCES.items() if step not in options["skipped"]), "readnoise"]
+        answer = references.select_references(chosen, [*asked, *references.find_switched_off(chosen)], rate.keywords)
+        paths = references.open_references(manifest, asked, [night_cache, cache])
         with raw.open_ramp(ramps, corrections, dropped=options["dropped"], size=find_size(header)) as exposure:
-            keywords = {**rate.keywords, **header_keywords(answer), **time_keywords(rate.keywords, exposure.times_s)}
-            rate = product.with_history(replace(rate, keywords=keywords), override_warnings(answer))
+            keywords = {
+                **rate.keywords,
+                **references.header_keywords(answer),
+                **time_keywords(rate.keywords, exposure.times_s),
+            }
+            rate = product.with_history(replace(rate, keywords=keywords), references.override_lines(answer))
             product.check(replace(rate, arrays=NOTHING), name=ramps[0])
             with open_planes(exposure.shape[2:], {**level1.PLANES, level1.PHOTONS: "f4"}) as spool:
                 rate = reduce_ramp(exposure, rate, paths, options, spool)

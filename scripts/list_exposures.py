@@ -13,13 +13,14 @@ import click
 from drs import cli
 from drs.association import associate
 from drs.errors import ReductionError
+from drs.instruments import read_instruments
 from drs.night import build_rows, scan_raw
 from drs.product import write_json, write_text
 from drs.references import find_context, fingerprint
+from drs.request import find_own_overrides, list_files, make_requests
 from drs.schema import check_document, load_yaml
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
-REFERENCE_KEYS = ("INSTRUME", "DETECTOR", "INSTERA", "READMODE", "FILTER", "PUPIL", "SUBARRAY", "EXPDTST")
 
 
 @cli.command()
@@ -40,21 +41,21 @@ def main(raw, exposures, associations, instruments, cache, context, override, pl
     scans = scan_raw(raw, _read_json(plan / "headers.json"))
     if not scans:
         raise ReductionError(f"'{raw}' holds no .fits, .fits.gz or .fits.fz file: nothing to reduce")
-    rows = build_rows(scans, _read_instruments(instruments), rules, _read_corrections(exposures))
+    observer = _read_corrections(exposures)
+    rows = build_rows(scans, read_instruments(instruments), rules, observer)
     night = {"rows": rows, **associate(rows, rules)}
     write_json(plan / "headers.json", scans)
     write_json(plan / "night.json", night)
     for row in rows:
         if len(row["files"]) > 1 and row["status"] == "accepted":  # too many for a command line
             write_text(plan / "reads" / f"{row['id']}.txt", "".join(f"{raw / file}\n" for file in row["files"]))
-    overrides = json.loads(override)
-    if missing := [path for path in overrides.values() if not Path(path).is_file()]:
-        raise ReductionError(f"override names files that do not exist: {', '.join(missing)}; correct config.yaml")
+    overrides = {"night": json.loads(override), "own": find_own_overrides(rows, night["needs"], observer)}
     write_json(plan / "context.json", find_context(cache, context, os.environ))
-    write_json(plan / "cache.json", {"references": fingerprint(cache, overrides.values())})
+    write_json(plan / "cache.json", {"references": fingerprint(cache, list_files(overrides))})
     for stage in rules["stages"]:
         members = {row["id"]: row for row in rows if row.get("id") in night["stages"][stage]}
-        write_json(plan / "stages" / f"{stage}.json", make_requests(members, night["needs"], overrides))
+        requests = make_requests(members, night["needs"], rules["level1"], overrides)
+        write_json(plan / "stages" / f"{stage}.json", requests)
 
 
 def _read_json(path):
@@ -66,16 +67,6 @@ def _read_json(path):
     return document if isinstance(document, dict) else {}
 
 
-def _read_instruments(folder):
-    """Return INSTRUME -> instrument file, each checked."""
-    instruments = {}
-    for path in sorted(set(folder.glob("*.yaml")) - {folder / "schema.yaml"}):
-        document = load_yaml(path)
-        check_document(folder / "schema.yaml", document, name=path)
-        instruments[document["name"]] = document
-    return instruments
-
-
 def _read_corrections(path):
     """Return the observer's exclusions and corrections; {} without the file."""
     if not path.exists():
@@ -83,16 +74,6 @@ def _read_corrections(path):
     document = load_yaml(path) or {}
     check_document(CONFIG / "exposures.schema.yaml", document, name=path)
     return document
-
-
-def make_requests(rows, needs, override):
-    """Return what CRDS is asked for each exposure of a stage."""
-    requests = {}
-    for identity, row in rows.items():
-        keys = {key: row["keys"][key] for key in REFERENCE_KEYS}
-        wanted = {reftype: path for reftype, path in override.items() if reftype in needs[identity]}
-        requests[identity] = {"needs": needs[identity], "keys": keys, "override": wanted}
-    return requests
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """calibrate_image: dark, flat, each kind of sky, coordinates, references in the header, refusals handed on."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +58,36 @@ def test_dark_flat_and_median_sky(calibrate, write_rate):
     }.items() <= image.keywords.items()
     assert {image.keywords[key] for key in ("S_DARK", "S_FLAT", "S_SKYSUB", "S_WCS")} == {"COMPLETE"}
     assert {name: value for step, name, value in image.parameters if step == "sky"}["method"] == '"median"'
+
+
+def change_manifest(references, **entries):
+    """Change entries of the manifest: type -> what is different."""
+    manifest = json.loads(references[0].read_text())
+    for kind, changes in entries.items():
+        manifest["references"][kind].update(changes)
+    references[0].write_text(json.dumps(manifest))
+
+
+def test_an_override_and_how_it_differs_are_in_the_history(calibrate, write_rate, references):
+    file = next(references[1].rglob("*flat*.fits"))
+    told = {"file": str(file), "source": "override", "note": "exposures.yaml: cloudy", "reason": "FILTER is J"}
+    change_manifest(references, flat=told)
+    result, image = calibrate(write_rate(scene()))
+    assert result.exit_code == 0, result.output
+    assert image.history == (f"override of flat: {file.name} by exposures.yaml: cloudy; FILTER is J",)
+
+
+def test_a_reference_that_is_switched_off_leaves_its_step_out(calibrate, write_rate, references):
+    nothing = {"file": None, "source": "override", "status": "n/a", "note": "config.yaml", "reason": "switched off"}
+    change_manifest(references, flat=nothing, dark=nothing)
+    rate = write_rate(scene())
+    result, image = calibrate(rate, sky_method="none")
+    assert result.exit_code == 0, result.output
+    np.testing.assert_array_equal(image.arrays["SCI"], product.read(rate).arrays["SCI"])
+    for key in ("S_DARK", "S_FLAT"):
+        assert image.keywords[key] == "SKIPPED: by configuration"
+    assert (image.keywords["R_DARK"], image.keywords["R_FLAT"]) == ("N/A", "N/A")
+    assert image.history == ("override of dark: none by config.yaml", "override of flat: none by config.yaml")
 
 
 def test_pointing_becomes_coordinates(calibrate, write_rate):

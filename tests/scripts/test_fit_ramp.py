@@ -176,6 +176,17 @@ def test_skipped_step_says_so_and_needs_no_reference(run, ramp, tmp_path, step, 
     assert (rate.arrays["DQ"][7, 8] == 0) == (step == "jump")
 
 
+def test_a_reference_that_is_switched_off_leaves_its_step_out(run, ramp, tmp_path):
+    path = write_references(tmp_path, **make_references())
+    manifest = json.loads(path.read_text())
+    nothing = {"file": None, "source": "override", "status": "n/a", "note": "exposures.yaml: unknown amplifier"}
+    manifest["references"]["gain"].update(nothing, reason="switched off")
+    path.write_text(json.dumps(manifest))
+    rate = run(ramp)
+    assert (rate.keywords["S_GANSCL"], rate.keywords["R_GAIN"]) == ("SKIPPED: by configuration", "N/A")
+    assert "override of gain: none by exposures.yaml: unknown amplifier" in rate.history
+
+
 def test_one_difference_has_no_search_for_jumps(run, reads, tmp_path):
     rate = run(write_ramp(tmp_path / "ramp.fits", reads[:1, :2], TIMES[:1, :2]), method="cds")
     assert rate.keywords["S_JUMPD"] == "SKIPPED: one difference of reads shows no jump"

@@ -1,5 +1,7 @@
 """make_flat: response recovered, dark and lamp drift removed, lamp off refused."""
 
+import json
+
 import numpy as np
 import pytest
 
@@ -48,3 +50,16 @@ def test_a_changed_reference_is_refused(combine, write_rate, references, tmp_pat
     result = combine(main, paths, tmp_path / "flat.fits", **OPTIONS)
     assert result.exit_code == 1
     assert "dark reference has changed" in result.output
+
+
+def test_without_a_dark_by_configuration(combine, write_rate, references, tmp_path):
+    manifest = json.loads(references[0].read_text())
+    nothing = {"file": None, "source": "override", "status": "n/a", "note": "config.yaml", "reason": "switched off"}
+    manifest["references"]["dark"].update(nothing)
+    references[0].write_text(json.dumps(manifest))
+    paths = [write_rate(4000, k, "FLAT") for k in range(1, 6)]
+    result = combine(main, paths, tmp_path / "flat.fits", **OPTIONS)
+    assert result.exit_code == 0, result.output
+    flat = product.read(tmp_path / "flat.fits")
+    assert flat.keywords["S_DARK"] == "SKIPPED: by configuration"
+    assert flat.history == ("override of dark: none by config.yaml",)
