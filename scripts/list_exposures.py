@@ -13,13 +13,13 @@ import click
 from drs import cli
 from drs.association import associate
 from drs.errors import ReductionError
-from drs.night import build_rows, scan_raw
+from drs.instruments import load_instruments
+from drs.night import REFERENCE_KEYS, build_rows, scan_raw
 from drs.product import write_json, write_text
 from drs.references import find_context, fingerprint
 from drs.schema import check_document, load_yaml
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
-REFERENCE_KEYS = ("INSTRUME", "DETECTOR", "INSTERA", "READMODE", "FILTER", "PUPIL", "SUBARRAY", "EXPDTST")
 
 
 @cli.command()
@@ -40,7 +40,7 @@ def main(raw, exposures, associations, instruments, cache, context, override, pl
     scans = scan_raw(raw, _read_json(plan / "headers.json"))
     if not scans:
         raise ReductionError(f"'{raw}' holds no .fits, .fits.gz or .fits.fz file: nothing to reduce")
-    rows = build_rows(scans, _read_instruments(instruments), rules, _read_corrections(exposures))
+    rows = build_rows(scans, load_instruments(instruments), rules, _read_corrections(exposures))
     night = {"rows": rows, **associate(rows, rules)}
     write_json(plan / "headers.json", scans)
     write_json(plan / "night.json", night)
@@ -64,16 +64,6 @@ def _read_json(path):
     except (FileNotFoundError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
-
-
-def _read_instruments(folder):
-    """Return INSTRUME -> instrument file, each checked."""
-    instruments = {}
-    for path in sorted(set(folder.glob("*.yaml")) - {folder / "schema.yaml"}):
-        document = load_yaml(path)
-        check_document(folder / "schema.yaml", document, name=path)
-        instruments[document["name"]] = document
-    return instruments
 
 
 def _read_corrections(path):

@@ -1,8 +1,9 @@
 """The observatory `ligeriri` (Liger at Keck, IRIS at TMT) for the stock `crds` package.
 
 `register()` makes crds know the observatory; `session(cache)` does so on one cache, read-only and without
-network, and leaves the environment as it was (of another observatory that crds knows, when it is named); `run()` is the command `lcrds`, for example
-`lcrds certify ./ligeriri_iris_flat_0002.rmap`. This module imports crds only when one of them is called.
+network, and leaves the environment as it was; it serves any other observatory of crds by its name. `run()` is
+the command `lcrds`, for example `lcrds certify ./ligeriri_iris_flat_0002.rmap`. This module imports crds only when
+one of them is called.
 """
 
 import logging

@@ -22,6 +22,7 @@ JD_MINUS_MJD = 2400000.5
 MS_PER_DAY = 86_400_000
 YEARS = (1990, 2100)  # of every exposure; a start outside is a mistake
 PRINTABLE = re.compile(r"[ -~]*")  # what a FITS card can hold
+REFERENCE_KEYS = ("INSTRUME", "DETECTOR", "INSTERA", "READMODE", "FILTER", "PUPIL", "SUBARRAY", "EXPDTST")
 REQUIRED = ("INSTRUME", "DETECTOR", "EXPNUM")
 DEFAULTS = {
     "PROGNUM": "P001",
@@ -118,6 +119,25 @@ def build_rows(scans, instruments, associations, corrections):
     rows = [_build_row(exposure, excluded, instruments, associations) for exposure in exposures]
     _reject_shared_identities(rows)
     return sorted(rows, key=lambda row: (row.get("start_mjd", math.inf), row["file"]))
+
+
+def matching_keys(keywords, instruments):
+    """Return the keywords by which CRDS matches a file of any level, with the values that hold where it has none.
+
+    Parameters
+    ----------
+    keywords : mapping
+        Its PRIMARY keywords.
+    instruments : dict
+        INSTRUME -> content of config/instruments/*.yaml.
+    """
+    if missing := [key for key in ("INSTRUME", "DETECTOR") if key not in keywords]:
+        raise ReductionError(f"keyword {' and '.join(missing)} is missing: CRDS chooses by it; give it in the header")
+    for entry in translate_keywords(keywords, instruments):
+        keywords = {**keywords, **entry["set"]}
+    defaults = {**DEFAULTS, "INSTERA": find_detector(keywords, instruments)[0]["era"], "FILTER": "NONE"}
+    found = {**defaults, **keywords, "EXPDTST": _iso(_start_mjd(keywords))}
+    return {key: found[key] for key in REFERENCE_KEYS}
 
 
 def _check_files_exist(corrections, scans):

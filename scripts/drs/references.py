@@ -97,7 +97,7 @@ def find_context(cache, configured, environ):
     source, name = named[0]
     path = mapping_path(cache, name)
     if not CONTEXT_NAME.fullmatch(name) or not path.is_file():
-        offered = sorted(p.name for p in path.parent.glob("*.pmap"))
+        offered = sorted(p.name for p in mapping_path(cache, "").glob("*.pmap"))
         raise ReductionError(
             f"CRDS context '{name}' (from {source}) is not in {cache}; "
             f"it has {', '.join(offered) or 'none'}; "
