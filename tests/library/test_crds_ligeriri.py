@@ -1,4 +1,3 @@
-import doctest
 import json
 import os
 import re
@@ -39,15 +38,6 @@ def test_register_serves_the_observatory_once():
         assert constants.ALL_OBSERVATORIES.count("ligeriri") == 1
         assert len([path for path in crds.__path__ if path.endswith("crds_ligeriri")]) == 1
         assert utils.instrument_to_observatory("iris") == "ligeriri"
-
-
-def test_the_selectors_of_crds_do_what_their_examples_say():
-    with crds_ligeriri.session(RULES):
-        from crds.core import selectors
-
-        results = doctest.testmod(selectors, optionflags=doctest.IGNORE_EXCEPTION_DETAIL)
-    assert results.failed == 0
-    assert results.attempted >= 272
 
 
 def test_a_session_restores_the_environment_when_it_fails(monkeypatch):
