@@ -2,7 +2,7 @@
 
 REQUIRED INPUTS:
   rate     = level1/{obs}_LVL1_{exp}.fits      e-/s
-  manifest = references/{obs}_{exp}.json
+  manifest = references/level2/{obs}_{exp}.json   dark, flat
 OUTPUTS:
   calibrations/{instrument}_{detector}_dark_{date}_{version}.fits     DarkModel, e-/s, (y, x)
   calibrations/{instrument}_{detector}_flat_{date}_{version}.fits     FlatModel, relative response, (y, x)
@@ -54,7 +54,7 @@ rule make_flat:
     """Combine the night's flats of one detector and filter."""
     input:
         rates=lambda wildcards: PLAN.rates(wildcards.name),
-        manifests=lambda wildcards: PLAN.manifests(wildcards.name),
+        manifests=PLAN.calibration_references,
         script=source("make_flat"),
         library=source(
             "drs/calibration", "drs/dark", "drs/flat", "drs/keywords", "drs/members", "drs/region", "drs/stack"
@@ -102,7 +102,7 @@ rule make_sky:
     """Combine dedicated sky exposures of one detector and filter."""
     input:
         rates=lambda wildcards: PLAN.rates(wildcards.name),
-        manifests=lambda wildcards: PLAN.manifests(wildcards.name),
+        manifests=PLAN.calibration_references,
         script=source("make_sky"),
         library=source(
             "drs/calibration",

@@ -63,13 +63,6 @@ if not workflow.deployment_settings.deployment_method:  # without conda, jobs ta
     shell.prefix(f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 
-def manifest(wildcards):
-    """Return the manifest of an exposure, once CRDS was asked for its stage."""
-    identity = f"{wildcards.obs}_{wildcards.exp}"
-    read_index(PLAN.stage_of[identity])
-    return f"references/{identity}.json"
-
-
 wildcard_constraints:
     stage="detector|optics|science",
     obs=r"[0-9]{4}[AB]-[A-Za-z0-9]+-[A-Za-z0-9]+_(IRIS|Liger)_[A-Z0-9]+_[A-Z0-9]+",

@@ -2,7 +2,7 @@
 
 REQUIRED INPUTS:
   ramp     = raw/*.fits[.gz|.fz]               reads, uint16, DN, (group, read, y, x); one file, or one per read
-  manifest = references/{obs}_{exp}.json
+  manifest = references/level1/{obs}_{exp}.json   what Level 1 uses of the exposure's references
 OUTPUTS:
   rate     = level1/{obs}_LVL1_{exp}.fits      e-/s, (y, x), with errors, variances, flags
 STEPS: fit_ramp (flags, saturation, bias, reference pixels, non-linearity, gain, jumps, fit)
@@ -15,7 +15,7 @@ rule fit_ramp:
     """Fit the reads of one exposure: a rate image in e-/s with its errors."""
     input:
         ramp=PLAN.raw,
-        manifest=manifest,
+        manifest=PLAN.level1_references,
         seeing=SEEING,
         script=source("fit_ramp"),
         library=source(

@@ -2,7 +2,7 @@
 
 REQUIRED INPUTS:
   rate     = level1/{obs}_LVL1_{exp}.fits      e-/s, (y, x)
-  manifest = references/{obs}_{exp}.json       dark, flat
+  manifest = references/level2/{obs}_{exp}.json   dark, flat
   sky      = calibrations/{name}.fits          only where the plan has a sky frame
 OUTPUTS:
   image    = level2/{obs}_LVL2_{exp}.fits      e-/s, (y, x), sky-subtracted, with coordinates
@@ -14,7 +14,7 @@ rule calibrate_image:
     """Calibrate one imager exposure: dark, flat, sky, coordinates."""
     input:
         rate="level1/{obs}_LVL1_{exp}.fits",
-        manifest=manifest,
+        manifest=PLAN.level2_references,
         sky=lambda wildcards: PLAN.sky(wildcards, config["calibrate_image"]["sky"])[1],
         instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument(wildcards)}.yaml",
         script=source("calibrate_image"),

@@ -6,9 +6,9 @@ from dataclasses import replace
 import click
 
 from drs import cli, product
-from drs.calibration import calibrate, read_calibrations
+from drs.calibration import calibrate, read_calibrations, with_calibration, with_references
 from drs.errors import ReductionError
-from drs.references import header_keywords, read_manifest
+from drs.references import read_manifest
 from drs.schema import load_yaml
 from drs.sky import match_levels, measure_sky, subtract_frame, subtract_level
 from drs.wcs import build_wcs
@@ -31,14 +31,14 @@ SKIES = ("SKY", "BKG")
 def main(rate, manifest, cache, night_cache, instrument, sky_frame, mark_refusal, output, **parameters):
     """Turn a Level 1 rate into a Level 2 image."""
     exposure = product.read(rate, models="ImagerModel", unit="electron/s")
-    keywords = exposure.keywords | header_keywords(read_manifest(manifest)) | {"DATALVL": 2}
-    exposure = replace(exposure, keywords=keywords)
+    exposure = replace(exposure, keywords=exposure.keywords | {"DATALVL": 2})
+    exposure = with_references(exposure, read_manifest(manifest))
     with product.mark_refusal(output, exposure, mark=mark_refusal):
         if exposure.refusal:
             raise ReductionError(exposure.refusal)
         references, files = read_calibrations([exposure], [manifest], ["dark", "flat"], [night_cache, cache])
         image = calibrate(exposure.image, references[0])
-        calibrated = exposure.with_step("dark").with_step("flat")
+        calibrated = with_calibration(exposure, ["dark", "flat"], references)
         calibrated = subtract_sky(calibrated, image, sky_frame, **parameters)
         inputs = {"rate": rate, "reference": files} | ({"sky": sky_frame} if sky_frame else {})
         product.write(output, assign_wcs(calibrated, load_yaml(instrument)), inputs=inputs)

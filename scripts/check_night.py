@@ -18,12 +18,13 @@ from drs.errors import ReductionError
 def main(night, indexes, qualities, deliveries, strict, output):
     """Write `all is well`, or end with the list of what failed and why."""
     exposures = {k: v for path in indexes for k, v in json.loads(path.read_text())["exposures"].items()}
-    unresolved = {name: entry["reason"] for name, entry in exposures.items() if entry["status"] != "resolved"}
-    failed = [f"{name}: {reason}" for name, reason in unresolved.items()]
+    unresolved = {name: entry for name, entry in exposures.items() if entry["status"] != "resolved"}
+    failed = [f"{name}: {entry['reason']}" for name, entry in unresolved.items()]
+    causes = {reason for entry in unresolved.values() for reason in entry["reasons"]}
     for path in qualities:
         quality = json.loads(path.read_text())
         refused = quality["refused"]
-        if refused and not any(reason in refused for reason in unresolved.values()):  # else a mere consequence
+        if refused and not any(cause in refused for cause in causes):  # else a mere consequence
             failed.append(f"{quality['product']}: {refused}")
     for path in deliveries:
         left_out = json.loads(path.read_text()).get("left_out", {})

@@ -15,7 +15,14 @@ from drs.exposure import correction_lines, rate_keywords, time_keywords
 from drs.planes import open_planes
 from drs.ramp import METHODS
 from drs.reduction import PHOTONS, PLANES, STEPS, Settings, describe_steps, find_gaps, prepare, reduce_exposure
-from drs.references import header_keywords, open_references, override_warnings, read_manifest, select_references
+from drs.references import (
+    find_switched_off,
+    header_keywords,
+    open_references,
+    override_lines,
+    read_manifest,
+    select_references,
+)
 from drs.region import find_size, is_subarray
 from drs.seeing import read_seeing
 
@@ -71,12 +78,15 @@ def main(ramps, reads, manifest, cache, night_cache, corrections, keys, dropped,
         header.update(correction["set"])
     rate = product.Product(rate_keywords(header, keys), {}, UNITS, history=history)
     with product.mark_refusal(output, rate, mark=mark_refusal):
-        wanted = [*(kind for kind, step in REFERENCES.items() if step not in options["skipped"]), "readnoise"]
-        answer = select_references(read_manifest(manifest), wanted, rate.keywords)
-        paths = open_references(manifest, wanted, [night_cache, cache])
+        chosen = read_manifest(manifest)
+        switched_off = [REFERENCES[kind] for kind in find_switched_off(chosen) if kind in REFERENCES]
+        options["skipped"] = [*options["skipped"], *switched_off]
+        asked = [*(kind for kind, step in REFERENCES.items() if step not in options["skipped"]), "readnoise"]
+        answer = select_references(chosen, [*asked, *find_switched_off(chosen)], rate.keywords)
+        paths = open_references(manifest, asked, [night_cache, cache])
         with raw.open_ramp(ramps, corrections, dropped=dropped, size=find_size(header)) as exposure:
             keywords = {**rate.keywords, **header_keywords(answer), **time_keywords(rate.keywords, exposure.times_s)}
-            rate = product.with_history(replace(rate, keywords=keywords), override_warnings(answer))
+            rate = product.with_history(replace(rate, keywords=keywords), override_lines(answer))
             product.check(replace(rate, arrays=NOTHING), name=ramps[0])
             with open_planes(exposure.shape[2:], {**PLANES, PHOTONS: "f4"}) as spool:
                 rate = reduce_ramp(exposure, rate, paths, options, spool)

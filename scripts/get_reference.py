@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from drs import cli, lookup
-from drs.instruments import load_instruments
+from drs.instruments import read_instruments
 from drs.references import load_types
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
@@ -25,7 +25,7 @@ CONFIG = Path(__file__).resolve().parents[1] / "config"
 @click.pass_context
 def main(command, file, types, cache, context, types_file, instruments):
     """Print what CRDS chooses for FILE (FITS of any level, or JSON of its keywords), for each of TYPES."""
-    known, facts = load_types(types_file), load_instruments(instruments)
+    known, facts = load_types(types_file), read_instruments(instruments)
     choices = lookup.choose_references(file, types, known, facts, cache, context)
     for choice in choices:
         click.echo(choice.path or {"n/a": "N/A"}.get(choice.status, "NOT FOUND"))

@@ -9,7 +9,7 @@ import click
 
 from drs import cli
 from drs.errors import ReductionError
-from drs.instruments import load_instruments
+from drs.instruments import read_instruments
 from drs.intake import import_cache
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
@@ -23,7 +23,7 @@ CONFIG = Path(__file__).resolve().parents[1] / "config"
 def main(source, output, rename, instruments):
     """Import the cache of the checkout SOURCE into the folder OUTPUT."""
     pairs = dict(_split(text) for text in rename)
-    done = import_cache(source, output, load_instruments(instruments), pairs)
+    done = import_cache(source, output, read_instruments(instruments), pairs)
     if done.written:
         for line in done.lines:
             click.echo(f"{line.file}: {line.found}; {line.done}")

@@ -13,13 +13,14 @@ import click
 from drs import cli
 from drs.association import associate
 from drs.errors import ReductionError
-from drs.instruments import load_instruments
+from drs.instruments import read_instruments
 from drs.night import REFERENCE_KEYS, build_rows, scan_raw
 from drs.product import write_json, write_text
-from drs.references import find_context, fingerprint
+from drs.references import SWITCHED_OFF, find_context, fingerprint
 from drs.schema import check_document, load_yaml
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
+WANTED = "correct the files under override in config.yaml or exposures.yaml"
 
 
 @cli.command()
@@ -40,21 +41,21 @@ def main(raw, exposures, associations, instruments, cache, context, override, pl
     scans = scan_raw(raw, _read_json(plan / "headers.json"))
     if not scans:
         raise ReductionError(f"'{raw}' holds no .fits, .fits.gz or .fits.fz file: nothing to reduce")
-    rows = build_rows(scans, load_instruments(instruments), rules, _read_corrections(exposures))
+    observer = _read_corrections(exposures)
+    rows = build_rows(scans, read_instruments(instruments), rules, observer)
     night = {"rows": rows, **associate(rows, rules)}
     write_json(plan / "headers.json", scans)
     write_json(plan / "night.json", night)
     for row in rows:
         if len(row["files"]) > 1 and row["status"] == "accepted":  # too many for a command line
             write_text(plan / "reads" / f"{row['id']}.txt", "".join(f"{raw / file}\n" for file in row["files"]))
-    overrides = json.loads(override)
-    if missing := [path for path in overrides.values() if not Path(path).is_file()]:
-        raise ReductionError(f"override names files that do not exist: {', '.join(missing)}; correct config.yaml")
+    overrides = {"night": json.loads(override), "own": find_own_overrides(rows, night["needs"], observer)}
     write_json(plan / "context.json", find_context(cache, context, os.environ))
-    write_json(plan / "cache.json", {"references": fingerprint(cache, overrides.values())})
+    write_json(plan / "cache.json", {"references": fingerprint(cache, _check_files(overrides))})
     for stage in rules["stages"]:
         members = {row["id"]: row for row in rows if row.get("id") in night["stages"][stage]}
-        write_json(plan / "stages" / f"{stage}.json", make_requests(members, night["needs"], overrides))
+        requests = make_requests(members, night["needs"], rules["level1"], overrides)
+        write_json(plan / "stages" / f"{stage}.json", requests)
 
 
 def _read_json(path):
@@ -75,13 +76,45 @@ def _read_corrections(path):
     return document
 
 
-def make_requests(rows, needs, override):
-    """Return what CRDS is asked for each exposure of a stage."""
+def find_own_overrides(rows, needs, observer):
+    """Return exposure -> {type: {"file", "reason"}} of the overrides in exposures.yaml."""
+    exposures = {file: row["id"] for row in rows if row["status"] == "accepted" for file in row["files"]}
+    own = {}
+    for entry in observer.get("override", ()):
+        identity = exposures.get(entry["file"])
+        files = {key: value for key, value in entry.items() if key not in ("file", "reason")}
+        if unused := sorted(set(files) - set(needs.get(identity, files))):
+            raise ReductionError(
+                f"exposures.yaml overrides {', '.join(unused)} of {entry['file']}, which takes only "
+                f"{', '.join(needs[identity])}: leave it out"
+            )
+        own.setdefault(identity, {}).update(
+            {reftype: {"file": path, "reason": entry["reason"]} for reftype, path in files.items()}
+        )
+    return own
+
+
+def _check_files(overrides):
+    """Return the files that overrides name; refuse those that do not exist."""
+    own = [entry["file"] for entries in overrides["own"].values() for entry in entries.values()]
+    named = sorted({path for path in (*overrides["night"].values(), *own) if path != SWITCHED_OFF})
+    if missing := [path for path in named if not Path(path).is_file()]:
+        raise ReductionError(f"override names files that do not exist: {', '.join(missing)}; {WANTED}")
+    return named
+
+
+def make_requests(rows, needs, level1, overrides):
+    """Return what CRDS is asked for each exposure of a stage, and which types each level of its products uses."""
     requests = {}
     for identity, row in rows.items():
         keys = {key: row["keys"][key] for key in REFERENCE_KEYS}
-        wanted = {reftype: path for reftype, path in override.items() if reftype in needs[identity]}
-        requests[identity] = {"needs": needs[identity], "keys": keys, "override": wanted}
+        wanted = {reftype: path for reftype, path in overrides["night"].items() if reftype in needs[identity]}
+        further = [reftype for reftype in needs[identity] if reftype not in level1]
+        requests[identity] = {"needs": needs[identity], "keys": keys, "levels": {"level1": level1}, "override": wanted}
+        if further:
+            requests[identity]["levels"] = {"level1": level1, "level2": further}
+        if identity in overrides["own"]:
+            requests[identity]["own_override"] = overrides["own"][identity]
     return requests
 
 

@@ -6,7 +6,7 @@ import click
 import numpy as np
 
 from drs import cli, product
-from drs.calibration import calibrate, read_calibrations, with_references
+from drs.calibration import calibrate, override_history, read_calibrations, with_calibration, with_references
 from drs.dq import Flag
 from drs.flat import check_illumination, normalise_flat
 from drs.image import Image
@@ -41,8 +41,9 @@ def main(rates, manifests, cache, night_cache, useafter, minimum, mark_refusal, 
         )
         lamps = {rates[k].name: calibrate(members[k].image, dark) for k, dark in zip(good, darks, strict=True)}
         flat = product.with_history(describe_flat([members[k] for k in good], useafter), left_out)
+        flat = product.with_history(flat, override_history(members[k] for k in good))
         flat = flat.with_image(combine_lamps(lamps, **parameters))
-        flat = flat.with_step("dark").with_step("normalize", **parameters)
+        flat = with_calibration(flat, ["dark"], darks).with_step("normalize", **parameters)
         product.write(output, flat, inputs={"rate": rates, "dark": files})
 
 

@@ -6,7 +6,7 @@ import click
 import numpy as np
 
 from drs import cli, product
-from drs.calibration import calibrate, read_calibrations, with_references
+from drs.calibration import calibrate, override_history, read_calibrations, with_calibration, with_references
 from drs.dq import Flag
 from drs.image import Image
 from drs.keywords import combine_keywords
@@ -39,8 +39,9 @@ def main(rates, manifests, cache, night_cache, minimum, mark_refusal, output, **
         )
         frames = [calibrate(members[k].image, chosen) for k, chosen in zip(good, references, strict=True)]
         sky = product.with_history(describe_sky([members[k] for k in good]), left_out)
+        sky = product.with_history(sky, override_history(members[k] for k in good))
         sky = sky.with_image(combine_skies(frames, **parameters))
-        sky = sky.with_step("dark").with_step("flat").with_step("sky", **parameters)
+        sky = with_calibration(sky, ["dark", "flat"], references).with_step("sky", **parameters)
         product.write(output, sky, inputs={"rate": rates, "reference": files})
 
 

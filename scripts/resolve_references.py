@@ -28,11 +28,23 @@ def main(exposures, context, cache, overlay, types, manifests, output):
     chosen = references.read_json(context)
     resolved = bestrefs.resolve(requests, chosen, references.load_types(types), cache, overlay)
     index = references.write_manifests(resolved, manifests)
+    for text, names in gather_overrides(resolved).items():
+        log.warning("%s: %s", ", ".join(names), text)
     failed = [name for name, entry in index["exposures"].items() if entry["status"] == "failed"]
     for name in failed:
         log.warning("%s: %s", name, index["exposures"][name]["reason"])
     log.info("%d exposures, %d without all references", len(resolved), len(failed))
     write_json(output, {"context": {"name": chosen["context"], "sha1": chosen["sha1"]}, **index})
+
+
+def gather_overrides(manifests):
+    """Return text -> exposures of the overrides whose keywords differ from those of the exposures."""
+    told = {}
+    for exposure, manifest in manifests.items():
+        for kind, entry in manifest["references"].items():
+            if entry["source"] == "override" and entry["status"] == "found" and entry["reason"]:
+                told.setdefault(f"override of {kind}: {references.describe_override(entry)}", []).append(exposure)
+    return told
 
 
 if __name__ == "__main__":

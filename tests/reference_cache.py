@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from drs import product
-from drs.references import load_types, reference_path
+from drs.references import load_types, mapping_path, reference_path
 
 REPO = Path(__file__).resolve().parents[1]
 RULES = REPO / "config" / "crds"
@@ -75,6 +75,27 @@ def make_cache(root):
         if path.name != row["file"]:
             raise AssertionError(f"references.csv names {row['file']}, not {path.name}")
     return root
+
+
+def add_context(cache, serial, changes, *, instrument="iris", base="0001"):
+    """Make a context from another one: of each type named, the text of its rules is changed {old: new}."""
+    from crds_ligeriri import session
+
+    names = {f"ligeriri_{base}.pmap", f"ligeriri_{instrument}_{base}.imap"}
+    names |= {f"ligeriri_{instrument}_{kind}_{base}.rmap" for kind in changes}
+    renamed = {name: name.replace(f"_{base}.", f"_{serial}.") for name in names}
+    for name in sorted(names):
+        text = mapping_path(cache, name).read_text()
+        kind = name.split("_")[2] if name.endswith(".rmap") else None
+        for old, new in (renamed | changes.get(kind, {})).items():
+            text = text.replace(old, new)
+        mapping_path(cache, renamed[name]).write_text(text)
+    with session(cache):
+        from crds.refactoring.checksum import add_checksum
+
+        for name in sorted(renamed.values()):
+            add_checksum(str(mapping_path(cache, name)))
+    return f"ligeriri_{serial}.pmap"
 
 
 def read_rows():

@@ -29,3 +29,19 @@ def simulate(night, *options):
     script = REPO / "scripts" / "simulate_night.py"
     subprocess.run([sys.executable, script, night, "--preset=tiny", "--seed=7", *options], check=True)
     return night
+
+
+def count_jobs(text):
+    """Return rule -> number of jobs of the last table of jobs in a run's output."""
+    table = text.rpartition("Job stats:")[2].partition("total")[0]
+    return {line.split()[0]: int(line.split()[1]) for line in table.splitlines() if line and line.split()[-1].isdigit()}
+
+
+def run_rules(text):
+    """Return the rules that ran, `all` apart, as a dict rule -> number."""
+    words = [
+        line.split()[1].rstrip(":")
+        for line in text.splitlines()
+        if line.startswith(("rule ", "localrule ", "localcheckpoint ", "checkpoint "))
+    ]
+    return {word: words.count(word) for word in words if word != "all"}

@@ -16,6 +16,7 @@ SCRIPTS = REPO / "scripts"
 RULE_FILES = sorted((REPO / "rules").glob("*.smk"))
 TARGETS = ("all", "level1", "level2", "level3", "calibrations", "references", "quicklook", "report", "plan")
 TOOLS = ("simulate_night", "list_exposures", "list_failures", "lcrds")
+TOOLS += ("list_affected", "list_candidates", "update_references")
 VERBS = ("make", "calibrate", "fit", "subtract", "divide", "trace", "solve", "extract", "build", "combine", "correct")
 VERBS += ("measure", "write", "resolve", "deliver", "check", "list", "simulate")
 TOOLS += ("import_cache", "get_reference")

@@ -12,6 +12,9 @@ from crds_ligeriri import session
 from drs.errors import ReductionError
 from drs.headers import scan_headers
 from drs.references import (
+    NOT_FOUND,
+    SWITCHED_OFF,
+    find_missing,
     find_reference,
     is_wildcard,
     mapping_path,
@@ -22,7 +25,8 @@ from drs.references import (
 )
 
 ADVICE = "deliver a reference for it, override it, or choose another context"
-CORRECT = "correct override in the configuration"
+CORRECT = "correct override in"
+NIGHT, EXPOSURE = "config.yaml", "exposures.yaml"  # who names an override
 PLACE = ("INSTRUME", "DETECTOR")  # an override holds for one detector
 CASE = ("INSTRUME", "EXPDTST")  # what every lookup needs beside the keywords that a type matches
 DEFAULT_CLASSES = ("Match", "UseAfter")  # of a rule file that does not say how it chooses
@@ -35,9 +39,11 @@ def resolve(exposures, context, types, cache, overlay=None, *, verify=True):
     Parameters
     ----------
     exposures : dict
-        exposure -> {"needs": [type, ...], "keys": {FITS keyword: value}, "override": {type: path}}. The keys are
-        INSTRUME, EXPDTST (start of the exposure, UTC) and what the types match; override is optional, its paths
-        are kept as given. A file is taken where its INSTRUME and DETECTOR are the exposure's; elsewhere CRDS chooses.
+        exposure -> {"needs": [type, ...], "keys": {FITS keyword: value}, "levels", "override", "own_override"}. The
+        keys are INSTRUME, EXPDTST (start of the exposure, UTC) and what the types match. Optional: "levels" {level of
+        products: [type, ...]}; "override" {type: path} of the night, a file that is taken where its INSTRUME and
+        DETECTOR are the exposure's (elsewhere CRDS chooses); "own_override" {type: {"file", "reason"}} of this
+        exposure. Paths are kept as given; `none` switches a type off.
     context : dict
         {"context", "sha1", ...} of `find_context`, or of a delivery (then "base" and "delivered" as well).
     types : dict
@@ -52,8 +58,8 @@ def resolve(exposures, context, types, cache, overlay=None, *, verify=True):
     dict
         exposure -> {"exposure", "status": "resolved" | "failed", "reason", "context": {"name", "sha1"},
         "crds_version", "keys", "references": {type: {"file", "size", "sha1", "rmap", "selector", "useafter",
-        "source": "context" | "night" | "override", "keyword", "reason",
-        "status": "found" | "not found" | "n/a" | "not needed"}}}
+        "source": "context" | "night" | "override", "keyword", "reason", "note" (who named an override, and why),
+        "status": "found" | "not found" | "n/a" | "not needed"}}, "levels"}
 
     Raises
     ------
@@ -64,7 +70,7 @@ def resolve(exposures, context, types, cache, overlay=None, *, verify=True):
     files = _Files(context, cache, overlay, verify=verify)
     manifests = {}
     with session(root, observatory_of(context["context"])) as crds:
-        rules = _Rules(crds, context)
+        rules = Rules(crds, context["context"])
         for exposure, request in sorted(exposures.items()):
             references = _resolve_exposure(request, rules, types, files)
             manifests[exposure] = _manifest(exposure, request, context, references, crds.__version__)
@@ -98,25 +104,22 @@ def delivered_files(context):
 
 def _manifest(exposure, request, context, references, version):
     """Return the manifest of one exposure."""
-    failed = [
-        f"{kind}: {references[kind]['reason']}"
-        for kind in sorted(references)
-        if references[kind]["status"] == "not found"
-    ]
+    missing = find_missing(references)
     return {
         "exposure": exposure,
-        "status": "failed" if failed else "resolved",
-        "reason": "; ".join(failed),
+        "status": "failed" if missing else "resolved",
+        "reason": "; ".join(missing),
         "context": {"name": context["context"], "sha1": context["sha1"]},
         "crds_version": version,
         "keys": dict(request["keys"]),
         "references": references,
+        "levels": request.get("levels", {}),
     }
 
 
 def _resolve_exposure(request, rules, types, files):
     """Return type -> entry of the manifest for one exposure."""
-    keys, override = request["keys"], request.get("override") or {}
+    keys, override = request["keys"], _read_overrides(request)
     needs = {*request["needs"], *override}
     entries = {
         kind: {**NO_ENTRY, "keyword": facts["keyword"], "status": "not needed", "reason": ""}
@@ -130,7 +133,7 @@ def _resolve_exposure(request, rules, types, files):
             entries[kind] = entry
         elif kind not in request["needs"]:
             continue
-        elif reason := _find_unusable_key(keys, types[kind]["match"]):
+        elif reason := find_unusable_key(keys, types[kind]["match"]):
             entries[kind] = _not_found(entries[kind], reason)
         else:
             asked.append(kind)
@@ -140,7 +143,7 @@ def _resolve_exposure(request, rules, types, files):
         entries[kind] = _read_answer(entries[kind], answers[filekind], filekind, keys, rules)
         if entries[kind]["status"] == "found":
             entries[kind] = files.verify(entries[kind], keys["INSTRUME"])
-        elif entries[kind]["status"] == "not found":
+        elif entries[kind]["status"] == NOT_FOUND:
             values = ", ".join(f"{key} = {keys.get(key)}" for key in (*CASE, *types[kind]["match"]))
             entries[kind]["reason"] += f"; asked for {values}; {ADVICE}"
     return entries
@@ -148,22 +151,22 @@ def _resolve_exposure(request, rules, types, files):
 
 def _not_found(entry, reason):
     """Return an entry that says why there is no reference."""
-    return {**entry, "status": "not found", "reason": reason}
+    return {**entry, "status": NOT_FOUND, "reason": reason}
 
 
-def _find_unusable_key(keys, match):
+def find_unusable_key(keys, match):
     """Return why an exposure's keywords cannot be matched, or ''."""
     for keyword in (*CASE, *match):
         value = keys.get(keyword)
         if is_wildcard(value):
             found = "missing" if value is None else f"'{value}'"
             return f"{keyword} is {found}, which would match every rule of CRDS; correct the header"
-    if _matching_date(keys["EXPDTST"]) is None:
+    if matching_date(keys["EXPDTST"]) is None:
         return f"EXPDTST = '{keys['EXPDTST']}' is no date like 2024-09-24T10:00:00; correct the header"
     return ""
 
 
-def _matching_date(text):
+def matching_date(text):
     """Return the start of the exposure as CRDS compares it, in UTC to the second; None for no date and time."""
     text = str(text).strip()
     try:
@@ -188,23 +191,42 @@ def _read_answer(entry, answer, filekind, keys, rules):
     return {**entry, **found, "useafter": useafter, "status": "found"}
 
 
-def _override(entry, path, keys, facts, files):
+def _read_overrides(request):
+    """Return type -> {"file", "note", "own"} of an exposure's overrides; its own before those of the night."""
+    night = {
+        kind: {"file": path, "note": NIGHT, "own": False} for kind, path in (request.get("override") or {}).items()
+    }
+    own = {
+        kind: {"file": entry["file"], "note": f"{EXPOSURE}: {entry['reason']}", "own": True}
+        for kind, entry in (request.get("own_override") or {}).items()
+    }
+    return night | own
+
+
+def _override(entry, named, keys, facts, files):
     """Return the entry of a file that the configuration names; differing keywords are its reason.
 
-    None when the file belongs to another detector, for which it was not meant.
+    None when an override of the night belongs to another detector, for which it was not meant.
     """
-    entry = {**entry, "file": str(path), "source": "override"}
+    path, where = named["file"], NIGHT if not named["own"] else EXPOSURE
+    entry = {**entry, "source": "override", "note": named["note"]}
+    if path == SWITCHED_OFF:
+        return {**entry, "status": "n/a", "reason": f"switched off by {named['note']}"}
+    entry["file"] = str(path)
     header = files.read_header(path)
     if isinstance(header, str):
-        return _not_found(entry, f"override {path} cannot be read as FITS ({header}); {CORRECT}")
+        return _not_found(entry, f"override {path} cannot be read as FITS ({header}); {CORRECT} {where}")
     if absent := [key for key in PLACE if key not in header]:
-        return _not_found(entry, f"override {path} does not say its {' and '.join(absent)}; {CORRECT}")
+        return _not_found(entry, f"override {path} does not say its {' and '.join(absent)}; {CORRECT} {where}")
     differing = [key for key in (*PLACE, *facts["match"]) if not _agree(header.get(key, ""), keys.get(key))]
     if any(key in PLACE for key in differing):
-        return None
+        if not named["own"]:
+            return None
+        found, expected = (" ".join(str(keywords.get(key)) for key in PLACE) for keywords in (header, keys))
+        return _not_found(entry, f"override {path} is of {found}, the exposure of {expected}; {CORRECT} {where}")
     if header.get("DATAMODL") != facts["model"]:
         reason = f"override {path} is a {header.get('DATAMODL', 'file without DATAMODL')}, not {facts['model']}"
-        return _not_found(entry, f"{reason}; {CORRECT}")
+        return _not_found(entry, f"{reason}; {CORRECT} {where}")
     told = [
         f"{key} is {header.get(key, 'missing')} in the reference, {keys.get(key)} in the exposure"
         for key in differing
@@ -219,12 +241,12 @@ def _agree(value, other):
     return str(value).strip().upper() == str(other).strip().upper()
 
 
-class _Rules:
+class Rules:
     """The rules of one context, as far as a manifest quotes them; each rmap is read once."""
 
-    def __init__(self, crds, context):
+    def __init__(self, crds, name):
         """Load the context; one that cannot be loaded ends the batch."""
-        self.name = context["context"]
+        self.name = name
         self._crds = crds
         self._described, self._dates = {}, {}
         try:
@@ -246,7 +268,7 @@ class _Rules:
         """Return filekind -> reference name or 'NOT FOUND ...', as crds answers."""
         if not filekinds:
             return {}
-        header = {**keys, "EXPDTST": _matching_date(keys["EXPDTST"])}
+        header = {**keys, "EXPDTST": matching_date(keys["EXPDTST"])}
         try:
             observatory = observatory_of(self.name)
             answers = self._crds.getrecommendations(header, filekinds, context=self.name, observatory=observatory)
@@ -254,12 +276,16 @@ class _Rules:
             return dict.fromkeys(filekinds, f"NOT FOUND {error}")
         return {kind: answers.get(kind, "NOT FOUND n/a") for kind in filekinds}
 
+    def get_rmap(self, instrument, filekind):
+        """Return the rules of a type, as crds has them; CRDS raises where there are none."""
+        return self._pmap.get_imap(instrument.lower()).get_rmap(filekind)
+
     def describe(self, instrument, filekind):
         """Return {"rmap", "selector", "offers"} of a type, empty where the context has no such rule."""
         key = (instrument.lower(), filekind)
         if key not in self._described:
             try:
-                rmap = self._pmap.get_imap(key[0]).get_rmap(filekind)
+                rmap = self.get_rmap(instrument, filekind)
             except (Exception, SystemExit):
                 self._described[key] = {"rmap": None, "selector": None, "offers": ""}
             else:
@@ -272,7 +298,7 @@ class _Rules:
         """Return the date under which the rules hold a reference."""
         key = (instrument.lower(), filekind, name)
         if key not in self._dates:
-            matches = self._pmap.get_imap(key[0]).get_rmap(filekind).file_matches(name)
+            matches = self.get_rmap(instrument, filekind).file_matches(name)
             dates = {" ".join(value for _, value in row[-1]) for row in matches}
             self._dates[key] = ", ".join(sorted(dates))
         return self._dates[key]

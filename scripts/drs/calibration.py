@@ -6,7 +6,7 @@ from drs import product
 from drs.dark import subtract_dark
 from drs.flat import divide_flat
 from drs.image import Image
-from drs.references import header_keywords, open_references
+from drs.references import find_switched_off, header_keywords, open_references, override_lines, read_manifest
 from drs.region import find_region
 
 MODELS = {"dark": "DarkModel", "flat": "FlatModel"}
@@ -14,6 +14,8 @@ MODELS = {"dark": "DarkModel", "flat": "FlatModel"}
 
 def read_calibrations(exposures, manifests, types, roots):
     """Return for each exposure {type: Image}, and the sorted paths of all files; each file is read once.
+
+    A type that the configuration switched off is absent.
 
     Parameters
     ----------
@@ -26,7 +28,7 @@ def read_calibrations(exposures, manifests, types, roots):
     roots : list of Path
         CRDS caches, the night's own first.
     """
-    chosen = [open_references(manifest, types, roots) for manifest in manifests]
+    chosen = [open_references(manifest, _find_used(manifest, types), roots) for manifest in manifests]
     models = {path: MODELS[reftype] for files in chosen for reftype, path in files.items()}
     images = {path: product.read(path, models=model, verify=False).image for path, model in models.items()}
     calibrations = [
@@ -39,6 +41,12 @@ def read_calibrations(exposures, manifests, types, roots):
     return calibrations, sorted(models)
 
 
+def _find_used(manifest, types):
+    """Return the types that a manifest does not switch off."""
+    switched_off = find_switched_off(read_manifest(manifest))
+    return [reftype for reftype in types if reftype not in switched_off]
+
+
 def cut(image, exposure, *, name):
     """Return the part of a calibration image that an exposure saw; one that does not hold it is refused."""
     region = find_region(image.rate.shape, exposure.keywords, exposure.arrays["SCI"].shape, name=name)
@@ -46,11 +54,25 @@ def cut(image, exposure, *, name):
 
 
 def calibrate(image, calibration):
-    """Return the image less its dark, divided by its flat if there is one."""
-    image = subtract_dark(image, calibration["dark"])
+    """Return the image less its dark, divided by its flat, where there are these."""
+    image = subtract_dark(image, calibration["dark"]) if "dark" in calibration else image
     return divide_flat(image, calibration["flat"]) if "flat" in calibration else image
 
 
 def with_references(exposure, manifest):
-    """Return an exposure whose header names the references of its manifest."""
-    return replace(exposure, keywords=exposure.keywords | header_keywords(manifest))
+    """Return an exposure whose header names the references of its manifest, and its overrides in the history."""
+    named = replace(exposure, keywords=exposure.keywords | header_keywords(manifest))
+    return product.with_history(named, [line for line in override_lines(manifest) if line not in named.history])
+
+
+def with_calibration(exposure, types, calibrations):
+    """Return a product that says which steps were done: those of the types that its members' calibrations have."""
+    for reftype in types:
+        used = all(reftype in calibration for calibration in calibrations)
+        exposure = exposure.with_step(reftype, skipped=None if used else "by configuration")
+    return exposure
+
+
+def override_history(members):
+    """Return the overrides in the history of the members of a combination, each once."""
+    return list(dict.fromkeys(line for member in members for line in member.history if line.startswith("override of")))

@@ -8,6 +8,8 @@ import click
 
 from drs.errors import ReductionError
 
+CONFIG = Path(__file__).resolve().parents[2] / "config"
+
 
 class Command(click.Command):
     """A command that ends with `Error: <what to do>` and exit status 1 when the library refuses an input."""

@@ -1,16 +1,14 @@
 """What the instrument files (config/instruments) say about an exposure: its detector, its mode, how it was read out."""
 
-from pathlib import Path
-
 from drs.errors import ReductionError
 from drs.schema import check_document, load_yaml
 
 CORRECT = "correct it in exposures.yaml"
 
 
-def load_instruments(folder):
-    """Return INSTRUME -> instrument file of a folder, each checked against its schema.yaml."""
-    folder, instruments = Path(folder), {}
+def read_instruments(folder):
+    """Return INSTRUME -> instrument file of a folder, each checked."""
+    instruments = {}
     for path in sorted(set(folder.glob("*.yaml")) - {folder / "schema.yaml"}):
         document = load_yaml(path)
         check_document(folder / "schema.yaml", document, name=path)

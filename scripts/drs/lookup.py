@@ -8,7 +8,7 @@ from typing import NamedTuple
 from drs import bestrefs
 from drs.errors import ReductionError
 from drs.headers import read_keywords
-from drs.night import matching_keys
+from drs.night import find_reference_keys
 from drs.references import find_context, read_json, reference_path
 
 
@@ -47,7 +47,7 @@ def choose_references(source, kinds, types, instruments, cache, context=None):
     types : dict
         Of `drs.references.load_types`.
     instruments : dict
-        Of `drs.instruments.load_instruments`: they say what holds where a header is silent.
+        Of `drs.instruments.read_instruments`: they say what holds where a header is silent.
     cache : path-like
         Root of the CRDS cache.
     context : str, optional
@@ -58,7 +58,7 @@ def choose_references(source, kinds, types, instruments, cache, context=None):
     ReductionError
         The file, its headers, a type, the context or the cache cannot be used.
     """
-    keys = matching_keys(read_source(source), instruments)
+    keys = find_reference_keys(read_source(source), instruments)
     names = [_find_type(kind, types) for kind in kinds]
     chosen = find_context(cache, context, os.environ)
     request = {"needs": sorted(set(names)), "keys": keys}

@@ -22,8 +22,8 @@ JD_MINUS_MJD = 2400000.5
 MS_PER_DAY = 86_400_000
 YEARS = (1990, 2100)  # of every exposure; a start outside is a mistake
 PRINTABLE = re.compile(r"[ -~]*")  # what a FITS card can hold
-REFERENCE_KEYS = ("INSTRUME", "DETECTOR", "INSTERA", "READMODE", "FILTER", "PUPIL", "SUBARRAY", "EXPDTST")
 REQUIRED = ("INSTRUME", "DETECTOR", "EXPNUM")
+REFERENCE_KEYS = ("INSTRUME", "DETECTOR", "INSTERA", "READMODE", "FILTER", "PUPIL", "SUBARRAY", "EXPDTST")
 DEFAULTS = {
     "PROGNUM": "P001",
     "OBSNUM": "001",
@@ -103,8 +103,8 @@ def build_rows(scans, instruments, associations, corrections):
     associations : dict
         Content of config/associations.yaml.
     corrections : dict
-        Content of the night's exposures.yaml: `exclude` [{file, reason}], `correct` [{file, set, reason}] and
-        `drop_reads` [{file, group, reads, reason}].
+        Content of the night's exposures.yaml: `exclude` [{file, reason}], `correct` [{file, set, reason}],
+        `drop_reads` [{file, group, reads, reason}] and `override` [{file, reason, <type>: path}].
 
     Returns
     -------
@@ -121,28 +121,9 @@ def build_rows(scans, instruments, associations, corrections):
     return sorted(rows, key=lambda row: (row.get("start_mjd", math.inf), row["file"]))
 
 
-def matching_keys(keywords, instruments):
-    """Return the keywords by which CRDS matches a file of any level, with the values that hold where it has none.
-
-    Parameters
-    ----------
-    keywords : mapping
-        Its PRIMARY keywords.
-    instruments : dict
-        INSTRUME -> content of config/instruments/*.yaml.
-    """
-    if missing := [key for key in ("INSTRUME", "DETECTOR") if key not in keywords]:
-        raise ReductionError(f"keyword {' and '.join(missing)} is missing: CRDS chooses by it; give it in the header")
-    for entry in translate_keywords(keywords, instruments):
-        keywords = {**keywords, **entry["set"]}
-    defaults = {**DEFAULTS, "INSTERA": find_detector(keywords, instruments)[0]["era"], "FILTER": "NONE"}
-    found = {**defaults, **keywords, "EXPDTST": _iso(_start_mjd(keywords))}
-    return {key: found[key] for key in REFERENCE_KEYS}
-
-
 def _check_files_exist(corrections, scans):
     """Refuse an exposures.yaml that names a file the night does not hold."""
-    entries = [entry for kind in ("exclude", "correct", "drop_reads") for entry in corrections.get(kind, ())]
+    entries = [entry for listed in corrections.values() for entry in listed]
     if unknown := sorted({entry["file"] for entry in entries} - set(scans)):
         raise ReductionError(f"exposures.yaml names files that are not in raw/: {', '.join(unknown)}")
 
@@ -169,6 +150,26 @@ def _build_row(exposure, excluded, instruments, associations):
     if exposure["problem"] and found["status"] == "accepted":
         return {**row, "reason": exposure["problem"], "start_mjd": found["start_mjd"]}
     return {**row, **found}
+
+
+def find_reference_keys(keywords, instruments):
+    """Return the keywords by which CRDS chooses references for a file of any level, as the night table has them.
+
+    Parameters
+    ----------
+    keywords : dict
+        PRIMARY keywords of the file.
+    instruments : dict
+        INSTRUME -> content of config/instruments/*.yaml.
+    """
+    keywords = dict(keywords)
+    for entry in translate_keywords(keywords, instruments):
+        keywords.update(entry["set"])
+    if missing := [key for key in ("INSTRUME", "DETECTOR") if key not in keywords]:
+        raise ReductionError(f"keyword {', '.join(missing)} is missing: CRDS chooses by it; mend the header")
+    instrument, _ = find_detector(keywords, instruments)
+    keys = {**DEFAULTS, "INSTERA": instrument["era"], "FILTER": "NONE", **keywords}
+    return {key: keys[key] for key in REFERENCE_KEYS if key in keys} | {"EXPDTST": _iso(_start_mjd(keywords))}
 
 
 def _classify(keywords, images, instruments, associations):

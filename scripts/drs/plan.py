@@ -146,10 +146,23 @@ class Plan:
         """Return the Level 1 products that a calibration combines."""
         return [level1(self.exposures[identity]) for identity in self.combinations[name]["members"]]
 
-    def manifests(self, name):
-        """Return the manifests of the members of a calibration, in the order of `rates`, after CRDS was asked."""
-        self.after_crds(f"calibrations/{name}.fits")
-        return [f"references/{identity}.json" for identity in self.combinations[name]["members"]]
+    def level1_references(self, wildcards):
+        """Return the references that Level 1 of an exposure uses, once CRDS was asked for its stage."""
+        return self._references("level1", f"{wildcards.obs}_{wildcards.exp}")
+
+    def level2_references(self, wildcards):
+        """Return the references that Level 2 of an exposure uses, once CRDS was asked for its stage."""
+        return self._references("level2", f"{wildcards.obs}_{wildcards.exp}")
+
+    def calibration_references(self, wildcards):
+        """Return the references that the members of a calibration use beyond Level 1, in the order of `rates`."""
+        self.after_crds(f"calibrations/{wildcards.name}.fits")
+        return [f"references/level2/{identity}.json" for identity in self.combinations[wildcards.name]["members"]]
+
+    def _references(self, level, identity):
+        """Return the part of an exposure's manifest that a level uses, once CRDS was asked for its stage."""
+        self._read_index(self.stage_of[identity])
+        return f"references/{level}/{identity}.json"
 
     def images(self, group):
         """Return the Level 2 products that a Level 3 group combines."""

@@ -5,7 +5,6 @@ A product holds a PRIMARY header with all keywords, image extensions with BUNIT 
 It holds no time of writing and no path of a machine: the same input gives the same bytes.
 """
 
-import glob
 import hashlib
 import json
 import logging
@@ -374,9 +373,10 @@ def write_atomically(path, write_to):
     """Call `write_to(stream)` on a new file beside `path`, sync it, and rename it to `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
-        if not Path("/proc", left.name.split(".")[-2]).exists():  # its writer was killed
-            left.unlink(missing_ok=True)
+    names = [entry.name for entry in os.scandir(path.parent) if entry.name.startswith(f".{path.name}.")]
+    for left in names:
+        if left.endswith(".part") and not Path("/proc", left.split(".")[-2]).exists():  # its writer was killed
+            path.with_name(left).unlink(missing_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
     with part.open("wb") as stream:
         write_to(stream)

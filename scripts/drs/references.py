@@ -8,6 +8,7 @@ import ast
 import hashlib
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from drs.errors import ReductionError
@@ -18,6 +19,8 @@ TYPES_SCHEMA = Path(__file__).resolve().parents[2] / "config" / "references.sche
 OBSERVATORY = "ligeriri"
 NO_VALUE = ("", "*", "ANY", "NONE", "UNDEFINED")
 MATCHES_ALL = ("N/A", "NOT APPLICABLE", "NOT_APPLICABLE", "()", "-2147483648")  # crds compares the beginning
+NOT_FOUND, SWITCHED_OFF = "not found", "none"  # status of an entry; what a configuration names in place of a file
+WRITERS = 8
 CONTEXT_NAME = re.compile(r"ligeriri_[0-9]{4,}\.pmap")
 
 
@@ -149,12 +152,18 @@ def read_json(path):
     return document
 
 
-def write_manifests(manifests, folder):
-    """Write one manifest per exposure and return their index.
+def part_path(folder, level, exposure):
+    """Return the path of the part of an exposure's manifest that one level of products uses."""
+    return Path(folder) / level / f"{exposure}.json"
 
-    A manifest on disk with the same answer (keys, status, reason and, per type, file, sha1, source and status)
-    is left untouched. It then still names the context of its first resolution: what was reduced with it stays
-    valid under a new context that changes nothing for this exposure.
+
+def write_manifests(manifests, folder):
+    """Write one manifest per exposure and, beside it, its part for each level of products; return their index.
+
+    A manifest says what CRDS answers now. A part, `<level>/<exposure>.json`, is the same for the types that one level
+    uses, and all that the products of this level depend on. A part with the same answer (keys, status, reason
+    and, per type, file, sha1, source, status and note) is left untouched, so it names the context of its
+    first resolution: what was reduced with it stays valid under a context that changes nothing for it.
 
     Parameters
     ----------
@@ -165,19 +174,36 @@ def write_manifests(manifests, folder):
     Returns
     -------
     dict
-        {"exposures": {exposure: {"status", "reason", "sha1" of the manifest file}}}
+        {"exposures": {exposure: {"status", "reason", "reasons": one per type, "sha1" of the manifest file}}}
     """
-    exposures = {}
-    for exposure, manifest in sorted(manifests.items()):
-        path = manifest_path(folder, exposure)
-        if not _says_the_same(path, manifest):
-            write_json(path, manifest)
-        exposures[exposure] = {
-            "status": manifest["status"],
-            "reason": manifest["reason"],
-            "sha1": sha1(path),
-        }
-    return {"exposures": exposures}
+    with ThreadPoolExecutor(WRITERS) as writers:  # most of the time of a write is waiting for the disk
+        entries = writers.map(lambda item: _write_manifest(*item, folder), sorted(manifests.items()))
+        return {"exposures": dict(zip(sorted(manifests), entries, strict=True))}
+
+
+def _write_manifest(exposure, manifest, folder):
+    """Write one manifest and its parts; return its entry of the index."""
+    path = manifest_path(folder, exposure)
+    write_json(path, manifest)
+    for level, types in manifest.get("levels", {}).items():
+        part, where = take_part(manifest, types), part_path(folder, level, exposure)
+        if not _says_the_same(where, part):
+            write_json(where, part)
+    reasons = find_missing(manifest["references"])
+    return {"status": manifest["status"], "reason": manifest["reason"], "reasons": reasons, "sha1": sha1(path)}
+
+
+def find_missing(references):
+    """Return `type: reason` of every reference that is needed and not there."""
+    return [f"{kind}: {entry['reason']}" for kind, entry in sorted(references.items()) if entry["status"] == NOT_FOUND]
+
+
+def take_part(manifest, types):
+    """Return the manifest as if only some types were needed; it fails only where one of these is missing."""
+    references = {kind: manifest["references"][kind] for kind in types}
+    missing = find_missing(references)
+    facts = {"status": "failed" if missing else "resolved", "reason": "; ".join(missing), "references": references}
+    return {key: value for key, value in manifest.items() if key != "levels"} | facts
 
 
 def _says_the_same(path, manifest):
@@ -190,7 +216,7 @@ def _says_the_same(path, manifest):
 
 def _answer(manifest):
     """Return the part of a manifest on which products depend."""
-    what = ("file", "sha1", "source", "status")
+    what = ("file", "sha1", "source", "status", "keyword", "note")
     references = {kind: [entry.get(item) for item in what] for kind, entry in manifest["references"].items()}
     return [manifest.get(item) for item in ("exposure", "keys", "status", "reason")], references
 
@@ -277,8 +303,11 @@ def select_references(manifest, wanted, keywords):
 
 
 def header_keywords(manifest):
-    """Return a product's keywords of its references: CRDS_CTX, CRDS_VER and one R_* per reference."""
-    keywords = {"CRDS_CTX": manifest["context"]["name"], "CRDS_VER": manifest["crds_version"]}
+    """Return a product's keywords of its references: CRDS_CTX, CRDS_VER and one R_* per reference.
+
+    R_PARS says that no parameters of steps come from CRDS: the table PARAMETERS has them, from the configuration.
+    """
+    keywords = {"CRDS_CTX": manifest["context"]["name"], "CRDS_VER": manifest["crds_version"], "R_PARS": "N/A"}
     for _, entry in sorted(manifest["references"].items()):
         if entry["status"] == "found":
             keywords[entry["keyword"]] = Path(entry["file"]).name
@@ -287,10 +316,23 @@ def header_keywords(manifest):
     return keywords
 
 
-def override_warnings(manifest):
-    """Return lines for a product's HISTORY: how the overrides differ from the exposure."""
+def find_switched_off(manifest):
+    """Return the types that the configuration switched off (`flat: none`): their steps are left out."""
+    entries = manifest["references"].items()
+    return [kind for kind, entry in sorted(entries) if (entry["status"], entry.get("source")) == ("n/a", "override")]
+
+
+def override_lines(manifest):
+    """Return lines for a product's HISTORY: each override, who named it, and how it differs from the exposure."""
     return tuple(
-        f"override of {kind}: {entry['reason']}"
+        f"override of {kind}: {text}"
         for kind, entry in sorted(manifest["references"].items())
-        if entry["status"] == "found" and entry["reason"]
+        if entry.get("source") == "override" and (text := describe_override(entry))
     )
+
+
+def describe_override(entry):
+    """Return what there is to say about an override, '' for a reference that CRDS chose."""
+    file = Path(entry["file"]).name if entry["file"] else SWITCHED_OFF
+    told = entry["reason"] if entry["status"] == "found" else ""
+    return "; ".join(filter(None, (f"{file} by {entry['note']}" if entry.get("note") else "", told)))

@@ -301,7 +301,8 @@ def _cell(entry):
     file = Path(entry.get("file") or "").name
     parts = file.removesuffix(".fits").split("_")
     short = "_".join(parts[3:]) if len(parts) > 4 else file
-    return cell | {"file": file, "short": short, "reason": drop_folders(entry.get("reason") or "")}
+    told = "; ".join(filter(None, (entry.get("note"), entry.get("reason"))))
+    return cell | {"file": file, "short": short, "reason": drop_folders(told)}
 
 
 def list_quality(quality):

@@ -221,7 +221,8 @@ def test_an_override_is_taken_and_its_differences_are_told(cache, context, tmp_p
     manifest = resolve_one(make_request("flat", FILTER="K", override={"flat": str(path)}), context, cache)
     entry = manifest["references"]["flat"]
     assert (manifest["status"], entry["source"], entry["sha1"]) == ("resolved", "override", references.sha1(path))
-    (line,) = references.override_warnings(manifest)
+    (line,) = references.override_lines(manifest)
+    assert line.startswith(f"override of flat: {path.name} by config.yaml; ")
     assert "FILTER is J in the reference, K in the exposure" in line
     assert "PUPIL is COLD in the reference, CLEAR in the exposure" in line
     references.write_manifests({"a": manifest}, tmp_path / "manifests")
@@ -241,7 +242,7 @@ def test_an_override_holds_for_its_own_detector(cache, context, tmp_path, other)
     requests["other"].pop("override")
     assert found["other"] == bestrefs.resolve(requests, context, TYPES, cache)["other"]
     assert found["other"]["references"]["flat"]["source"] == "context"
-    assert references.override_warnings(found["other"]) == ()
+    assert references.override_lines(found["other"]) == ()
 
 
 def test_an_override_of_a_type_that_is_not_needed(cache, context, tmp_path):
@@ -255,7 +256,7 @@ def test_an_override_of_a_type_that_is_not_needed(cache, context, tmp_path):
 def test_an_override_that_is_no_such_reference_fails(cache, context, tmp_path):
     path = write_reference(tmp_path, "dark")
     manifest = resolve_one(make_request(override={"flat": str(path)}), context, cache)
-    assert "is a DarkModel, not FlatModel; correct override in the configuration" in manifest["reason"]
+    assert "is a DarkModel, not FlatModel; correct override in config.yaml" in manifest["reason"]
     manifest = resolve_one(make_request(override={"flat": "nowhere.fits"}), context, cache)
     assert manifest["status"] == "failed"
     assert "nowhere.fits cannot be read as FITS (No such file" in manifest["reason"]
@@ -269,7 +270,7 @@ def test_an_override_that_does_not_say_its_detector_fails(cache, context, tmp_pa
     path = write_reference(tmp_path, "flat")
     fits.delval(path, "DETECTOR")
     manifest = resolve_one(make_request("flat", override={"flat": str(path)}), context, cache)
-    assert "does not say its DETECTOR; correct override in the configuration" in manifest["reason"]
+    assert "does not say its DETECTOR; correct override in config.yaml" in manifest["reason"]
 
 
 def test_a_changed_or_missing_context_is_refused(copied):

@@ -37,4 +37,9 @@ def test_the_references_of_a_manifest_are_named():
     entry = {"status": "found", "keyword": "R_DARK", "file": "iris_dark.fits"}
     manifest = {"context": {"name": "ligeriri_0001.pmap"}, "crds_version": "14", "references": {"dark": entry}}
     named = with_references(make_exposure((2, 3)), manifest)
-    assert named.keywords == {"CRDS_CTX": "ligeriri_0001.pmap", "CRDS_VER": "14", "R_DARK": "iris_dark.fits"}
+    assert named.keywords == {
+        "CRDS_CTX": "ligeriri_0001.pmap",
+        "CRDS_VER": "14",
+        "R_DARK": "iris_dark.fits",
+        "R_PARS": "N/A",
+    }

@@ -8,11 +8,11 @@ from crds_ligeriri import session
 from drs.bestrefs import resolve
 from drs.delivery import deliver
 from drs.errors import ReductionError
-from drs.instruments import load_instruments
+from drs.instruments import read_instruments
 from drs.intake import import_cache, read_pointer
 from drs.references import find_context, mapping_path, reference_path
 
-INSTRUMENTS = load_instruments(REPO / "config" / "instruments")
+INSTRUMENTS = read_instruments(REPO / "config" / "instruments")
 PMAP = "ligeriri_0001.pmap"
 REPAIRS = [
     ("ligeriri_0001.pmap", "does not say what it is derived from; set to NONE"),

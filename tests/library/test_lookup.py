@@ -7,11 +7,11 @@ from reference_cache import REPO, TYPES, make_cache
 
 from crds_ligeriri import session
 from drs.errors import ReductionError
-from drs.instruments import load_instruments
+from drs.instruments import read_instruments
 from drs.lookup import choose_references, get_reference_file, read_source
 from drs.references import reference_path
 
-INSTRUMENTS = load_instruments(REPO / "config" / "instruments")
+INSTRUMENTS = read_instruments(REPO / "config" / "instruments")
 KEYWORDS = {"INSTRUME": "IRIS", "DETECTOR": "IMG1", "FILTER": "Y", "EXPDTST": "2024-09-24T10:00:00"}
 DARK = "iris_img1_dark_20240101t000000_0.0.1.fits"
 

@@ -2,11 +2,11 @@ import pytest
 from reference_cache import REPO
 
 from drs.errors import ReductionError
-from drs.instruments import load_instruments
+from drs.instruments import read_instruments
 from drs.mending import mend_rules
 from drs.rulefile import RuleFile, Selector
 
-INSTRUMENTS = load_instruments(REPO / "config" / "instruments")
+INSTRUMENTS = read_instruments(REPO / "config" / "instruments")
 KEYS = ("META.INSTRUMENT.ERA", "META.SUBARRAY.NAME", "META.INSTRUMENT.DETECTOR")
 NAME = "ligeriri_iris_dark_0001.rmap"
 

@@ -90,8 +90,8 @@ def test_members_of_combinations(plan, asked):
         "level2/2024B-P123-008_IRIS_IMG1_SCI_LVL2_0021-00.fits",
     ]
     assert (
-        plan.manifests("iris_img1_sky_20240925t061000_0.0.1")[0]
-        == "references/2024B-P123-008_IRIS_IMG1_SKY_0050-00.json"
+        plan.calibration_references(SimpleNamespace(name="iris_img1_sky_20240925t061000_0.0.1"))[0]
+        == "references/level2/2024B-P123-008_IRIS_IMG1_SKY_0050-00.json"
     )
     assert asked == ["science"]
 

@@ -94,35 +94,75 @@ def test_every_value_that_crds_takes_for_a_wildcard_is_one(value):
         assert references.is_wildcard(value)
 
 
-def test_write_manifests_keeps_the_file_when_the_answer_is_the_same(cache, context, tmp_path):
-    manifests = resolve({"a": make_request("dark")}, context, TYPES, cache)
-    first = references.write_manifests(manifests, tmp_path)
-    before = list_bytes(tmp_path)
-    stamp = (tmp_path / "a.json").stat().st_mtime_ns
+LEVELS = {"level1": ["gain"], "level2": ["dark", "flat"]}
+
+
+@pytest.fixture
+def manifests(cache, context):
+    return resolve({"a": {**make_request("gain", "dark", "flat"), "levels": LEVELS}}, context, TYPES, cache)
+
+
+def list_stamps(folder):
+    return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in sorted(folder.rglob("*.json"))}
+
+
+def test_a_manifest_is_written_with_a_part_per_level(manifests, tmp_path):
+    index = references.write_manifests(manifests, tmp_path)["exposures"]["a"]
+    assert list(list_stamps(tmp_path)) == ["a.json", "level1/a.json", "level2/a.json"]
+    whole = references.read_manifest(tmp_path / "a.json")
+    assert index == {"status": "resolved", "reason": "", "reasons": [], "sha1": references.sha1(tmp_path / "a.json")}
+    assert whole == manifests["a"]
+    for level, types in LEVELS.items():
+        part = references.read_manifest(tmp_path / level / "a.json")
+        assert part.pop("references") == {kind: whole["references"][kind] for kind in types}
+        assert part == {key: whole[key] for key in whole if key not in ("levels", "references")}
+
+
+def test_the_same_answer_of_another_context_leaves_the_parts(manifests, tmp_path):
+    references.write_manifests(manifests, tmp_path)
+    before = list_stamps(tmp_path)
+    references.write_manifests(manifests, tmp_path)
+    assert list_stamps(tmp_path) == before
     manifests["a"]["context"] = {"name": "ligeriri_0002.pmap", "sha1": "0" * 40}
     manifests["a"]["references"]["dark"]["rmap"] = "ligeriri_iris_dark_0002.rmap"
-    assert references.write_manifests(manifests, tmp_path) == first
-    assert list_bytes(tmp_path) == before
-    assert (tmp_path / "a.json").stat().st_mtime_ns == stamp
+    references.write_manifests(manifests, tmp_path)
+    after = list_stamps(tmp_path)
+    assert [name for name in after if after[name] != before[name]] == ["a.json"]
+    assert references.read_manifest(tmp_path / "a.json")["context"]["name"] == "ligeriri_0002.pmap"
+    assert references.read_manifest(tmp_path / "level2/a.json")["context"]["name"] == "ligeriri_0001.pmap"
 
 
 @pytest.mark.parametrize(
-    "change",
+    ("change", "parts"),
     [
-        lambda manifest: manifest["references"]["dark"].update(sha1="0" * 40),
-        lambda manifest: manifest["references"]["dark"].update(source="night"),
-        lambda manifest: manifest["references"]["flat"].update(status="n/a"),
-        lambda manifest: manifest["keys"].update(FILTER="J"),
-        lambda manifest: manifest.update(reason="another"),
+        (lambda manifest: manifest["references"]["dark"].update(sha1="0" * 40), ["level2/a.json"]),
+        (lambda manifest: manifest["references"]["dark"].update(source="night"), ["level2/a.json"]),
+        (lambda manifest: manifest["references"]["flat"].update(status="n/a"), ["level2/a.json"]),
+        (lambda manifest: manifest["references"]["flat"].update(status="not found"), ["level2/a.json"]),
+        (lambda manifest: manifest["references"]["flat"].update(note="by another"), ["level2/a.json"]),
+        (lambda manifest: manifest["references"]["gain"].update(sha1="0" * 40), ["level1/a.json"]),
+        (lambda manifest: manifest["keys"].update(READMODE="FAST"), ["level1/a.json", "level2/a.json"]),
     ],
 )
-def test_write_manifests_replaces_another_answer(cache, context, tmp_path, change):
-    manifests = resolve({"a": make_request("dark")}, context, TYPES, cache)
+def test_another_answer_replaces_the_parts_that_it_concerns(manifests, tmp_path, change, parts):
     first = references.write_manifests(manifests, tmp_path)
+    before = list_stamps(tmp_path)
     change(manifests["a"])
     second = references.write_manifests(manifests, tmp_path)
     assert first["exposures"]["a"]["sha1"] != second["exposures"]["a"]["sha1"]
+    after = list_stamps(tmp_path)
+    assert [name for name in after if after[name] != before[name]] == ["a.json", *parts]
     assert references.read_manifest(tmp_path / "a.json") == manifests["a"]
+
+
+def test_a_missing_flat_leaves_level_1_resolved(cache, context, tmp_path):
+    request = {**make_request("gain", "dark", "flat", FILTER="K"), "levels": LEVELS}
+    index = references.write_manifests(resolve({"a": request}, context, TYPES, cache), tmp_path)["exposures"]["a"]
+    (reason,) = index["reasons"]
+    assert (index["status"], index["reason"]) == ("failed", reason)
+    assert set(references.open_references(tmp_path / "level1/a.json", ["gain"], [cache])) == {"gain"}
+    with pytest.raises(ReductionError, match=r"not resolved: flat: .*value='K' is not in"):
+        references.open_references(tmp_path / "level2/a.json", ["dark"], [cache])
 
 
 def test_write_manifests_replaces_a_damaged_manifest(cache, context, tmp_path):
@@ -195,8 +235,9 @@ def test_header_keywords(cache, context):
         "CRDS_VER": manifest["crds_version"],
         "R_DARK": "iris_img1_dark_20240101t000000_0.0.1.fits",
         "R_LINEAR": "iris_img1_nonlin_20240101t000000_0.0.1.fits",
+        "R_PARS": "N/A",
     }
-    assert references.override_warnings(manifest) == ()
+    assert references.override_lines(manifest) == ()
 
 
 def test_only_the_references_that_are_used_are_named_and_only_of_this_detector():

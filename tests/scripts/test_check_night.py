@@ -38,7 +38,11 @@ def test_rejected_files_fail_a_strict_run(run, night):
     [
         ("quality", {"product": "level1/A.fits", "refused": "lamp off"}, "level1/A.fits: lamp off"),
         ("delivery", {"left_out": {"iris_dark.fits": "bad PEDIGREE"}}, "iris_dark.fits is not delivered: bad PEDIGREE"),
-        ("index", {"exposures": {"A": {"status": "failed", "reason": "NOT FOUND"}}}, "A: NOT FOUND"),
+        (
+            "index",
+            {"exposures": {"A": {"status": "failed", "reason": "NOT FOUND", "reasons": ["NOT FOUND"]}}},
+            "A: NOT FOUND",
+        ),
     ],
 )
 def test_what_failed_is_named(run, night, name, document, text):
@@ -50,11 +54,12 @@ def test_what_failed_is_named(run, night, name, document, text):
 
 
 def test_a_cause_is_named_once_not_with_its_consequences(run, night):
-    index = {"exposures": {"A": {"status": "failed", "reason": "no flat in K"}}}
+    reasons = ["flat: not in K", "gain: damaged"]
+    index = {"exposures": {"A": {"status": "failed", "reason": "; ".join(reasons), "reasons": reasons}}}
     night["index"].write_text(json.dumps(index))
-    refused = "references/A.json: references were not resolved: no flat in K"
+    refused = "references/level1/A.json: references were not resolved: gain: damaged"
     night["quality"].write_text(json.dumps({"product": "level1/A.fits", "refused": refused}))
     result = run(main, **night)
     assert result.exit_code == 1
     assert "1 failed" in result.output
-    assert "A: no flat in K" in result.output
+    assert "A: flat: not in K; gain: damaged" in result.output

@@ -7,28 +7,12 @@ import time
 import numpy as np
 import pytest
 from astropy.io import fits
-from runs import run_snakemake, start_snakemake
+from runs import count_jobs, run_rules, run_snakemake, start_snakemake
 from truth import DETECTORS, measure_apertures, measure_level1, measure_level2, measure_level3, measure_stars, read_rows
 
 from drs import product
 
 pytestmark = pytest.mark.workflow
-
-
-def count_jobs(text):
-    """Return rule -> number of jobs of the last table of jobs in a run's output."""
-    table = text.rpartition("Job stats:")[2].partition("total")[0]
-    return {line.split()[0]: int(line.split()[1]) for line in table.splitlines() if line and line.split()[-1].isdigit()}
-
-
-def run_rules(text):
-    """Return the rules that ran, `all` apart, as a dict rule -> number."""
-    words = [
-        line.split()[1].rstrip(":")
-        for line in text.splitlines()
-        if line.startswith(("rule ", "localrule ", "localcheckpoint ", "checkpoint "))
-    ]
-    return {word: words.count(word) for word in words if word != "all"}
 
 
 @pytest.mark.parametrize("detector", DETECTORS)
