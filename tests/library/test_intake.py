@@ -119,6 +119,17 @@ def test_good_rules_are_copied_as_they_are(source, tmp_path):
         assert mapping_path(tmp_path / "second", path.name).read_bytes() == path.read_bytes()
 
 
+def test_rules_that_only_have_a_stale_checksum_get_a_new_one(source, tmp_path):
+    import_cache(source, tmp_path / "first", INSTRUMENTS, {"0.0.0": "0.0.1"})
+    write_pointer(reference_path(tmp_path / "first", "IRIS", DARK), b"the dark itself")
+    path = mapping_path(tmp_path / "first", "ligeriri_iris_flat_0001.rmap")
+    path.write_text(path.read_text().replace("2024-09-24", "2024-09-20"))
+    done = import_cache(tmp_path / "first", tmp_path / "second", INSTRUMENTS)
+    assert [(line.file, line.found[-8:]) for line in done.lines] == [(path.name, "is stale")]
+    with session(tmp_path / "second") as crds:
+        assert "2024-09-20" in crds.core.rmap.load_mapping(path.name).format()
+
+
 def test_a_new_dark_can_be_delivered_to_the_result(source, tmp_path):
     cache = tmp_path / "cache"
     import_cache(source, cache, INSTRUMENTS)
