@@ -2,6 +2,7 @@
 
 import re
 
+import bench_bestrefs
 import known_ramps
 import numpy as np
 import peers
@@ -95,3 +96,9 @@ def test_the_peers_run_with_our_versions():
     assert "stcal" in theirs
     for name in ("astropy", "numba", "numpy", "scipy"):
         assert theirs[name] == ours[name]
+
+
+def test_the_benchmark_of_crds_measures_every_part(tmp_path):
+    times = bench_bestrefs.measure(8, tmp_path)
+    assert list(times) == ["import crds", "ask and verify", "write", "write again"]
+    assert len(list((tmp_path / "references").rglob("*.json"))) == 24

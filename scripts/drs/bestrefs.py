@@ -26,6 +26,7 @@ from drs.references import (
 
 ADVICE = "deliver a reference for it, override it, or choose another context"
 CORRECT = "correct override in"
+MEND = "cannot be used: copy the cache again"
 NIGHT, EXPOSURE = "config.yaml", "exposures.yaml"  # who names an override
 PLACE = ("INSTRUME", "DETECTOR")  # an override holds for one detector
 CASE = ("INSTRUME", "EXPDTST")  # what every lookup needs beside the keywords that a type matches
@@ -272,8 +273,10 @@ class Rules:
         try:
             observatory = observatory_of(self.name)
             answers = self._crds.getrecommendations(header, filekinds, context=self.name, observatory=observatory)
-        except (Exception, SystemExit) as error:
+        except self._crds.CrdsUnknownInstrumentError as error:
             return dict.fromkeys(filekinds, f"NOT FOUND {error}")
+        except (Exception, SystemExit) as error:
+            return dict.fromkeys(filekinds, f"NOT FOUND {error}; the rules of the instrument {MEND}")
         return {kind: answers.get(kind, "NOT FOUND n/a") for kind in filekinds}
 
     def get_rmap(self, instrument, filekind):

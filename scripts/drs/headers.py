@@ -92,15 +92,15 @@ def parse_utc(text):
 
 def _open(path):
     """Return the file opened for reading bytes, decompressed when it is gzipped."""
-    return gzip.open(path) if _is_gzipped(path) else path.open("rb")
+    return gzip.open(path) if is_gzipped(path) else path.open("rb")
 
 
 def _size(path):
     """Return the size of a plain file; None where only reading to the end tells."""
-    return None if _is_gzipped(path) else path.stat().st_size
+    return None if is_gzipped(path) else path.stat().st_size
 
 
-def _is_gzipped(path):
+def is_gzipped(path):
     """Say whether a file is gzipped, whatever its name."""
     with path.open("rb") as stream:
         return stream.read(2) == b"\x1f\x8b"

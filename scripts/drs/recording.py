@@ -7,7 +7,7 @@ from astropy.io import fits
 
 from drs import product
 from drs.errors import ReductionError
-from drs.headers import scan_headers
+from drs.headers import is_gzipped, scan_headers
 from drs.schema import keyword_descriptions
 from drs.serial import WORD, encode_sum, sum_words
 
@@ -38,8 +38,7 @@ def write_keywords(source, target, keywords):
         return changes
     for key, (_, value) in changes.items():
         header[key] = (value, header.comments[key] if key in header else keyword_descriptions().get(key, ""))
-    is_packed = source.open("rb").read(2) == b"\x1f\x8b"
-    mode = source.stat().st_mode
+    is_packed, mode = is_gzipped(source), source.stat().st_mode
     with gzip.open(source) if is_packed else source.open("rb") as stream:
         stream.seek(place["datLoc"])
         data = stream.read(place["datSpan"]) if "CHECKSUM" in header and place["datSpan"] else b""

@@ -1,4 +1,6 @@
+import hashlib
 import os
+import re
 import shutil
 
 import pytest
@@ -273,6 +275,35 @@ def test_an_override_that_does_not_say_its_detector_fails(cache, context, tmp_pa
     assert "does not say its DETECTOR; correct override in config.yaml" in manifest["reason"]
 
 
+def test_an_override_of_one_exposure_comes_first_and_its_reason_is_kept(cache, context, tmp_path):
+    night = write_reference(tmp_path, "flat", version="0.0.2", FILTER="Y")
+    own = write_reference(tmp_path, "flat", FILTER="J")
+    named = {"flat": {"file": str(own), "reason": "the lamp flickered"}}
+    request = {**make_request("flat", override={"flat": str(night)}), "own_override": named}
+    manifest = resolve_one(request, context, cache)
+    entry = manifest["references"]["flat"]
+    assert (entry["file"], entry["source"]) == (str(own), "override")
+    assert entry["note"] == "exposures.yaml: the lamp flickered"
+    told = "the lamp flickered; FILTER is J in the reference, Y in the exposure"
+    assert references.override_lines(manifest) == (f"override of flat: {own.name} by exposures.yaml: {told}",)
+    manifest = resolve_one({**request, "keys": {**request["keys"], "DETECTOR": "IMG2"}}, context, cache)
+    assert f"{own} is of IRIS IMG1, the exposure of IRIS IMG2; correct override in exposures.yaml" in manifest["reason"]
+
+
+def test_a_type_that_is_switched_off_is_recorded(cache, context):
+    night = make_request("flat", "dark", override={"flat": "none"})
+    own = {**make_request("flat", "dark"), "own_override": {"flat": {"file": "none", "reason": "seen through clouds"}}}
+    for request, note in ((night, "config.yaml"), (own, "exposures.yaml: seen through clouds")):
+        manifest = resolve_one(request, context, cache)
+        assert manifest["status"] == "resolved"
+        entry = manifest["references"]["flat"]
+        assert (entry["status"], entry["file"]) == ("n/a", None)
+        assert entry["reason"] == f"switched off by {note}"
+        assert references.find_switched_off(manifest) == ["flat"]
+        assert references.header_keywords(manifest)["R_FLAT"] == "N/A"
+        assert references.override_lines(manifest) == (f"override of flat: none by {note}",)
+
+
 def test_a_changed_or_missing_context_is_refused(copied):
     context = references.find_context(copied, None, {})
     with pytest.raises(ReductionError, match="has changed"):
@@ -316,3 +347,51 @@ def test_a_thousand_exposures_in_one_process(cache, context):
     assert (len(manifests), len(failed)) == (1000, 200)
     chosen = {entry["file"] for manifest in manifests.values() for entry in manifest["references"].values()}
     assert len(chosen - {None}) == 4 * (7 + 4)
+
+
+def edit_rules(cache, name, old, new, *, checksum):
+    """Edit a mapping, with or without its checksum."""
+    path = references.mapping_path(cache, name)
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+    if checksum:
+        digest = sha1_of_mapping(path)
+        path.write_text(re.sub(r"'sha1sum' : '[0-9a-f]{40}'", f"'sha1sum' : '{digest}'", path.read_text()))
+
+
+def sha1_of_mapping(path):
+    """Return the checksum of a mapping as crds counts it: without the line that holds it."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    return hashlib.sha1("".join(line for line in lines if "sha1sum" not in line).encode()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("new", "checksum", "text"),
+    [
+        ("selector = __import__('os').system('touch hacked') or Match(", True, "must be a selector call"),
+        ("import os\nselector = Match(", True, "Illegal"),
+        ("selector = Match( ", False, "sha1sum mismatch"),
+    ],
+)
+def test_rules_with_code_or_a_stale_checksum_fail_their_instrument_only(copied, new, checksum, text, monkeypatch):
+    monkeypatch.chdir(copied)
+    edit_rules(copied, "ligeriri_iris_flat_0001.rmap", "selector = Match(", new, checksum=checksum)
+    requests = {
+        "flat": make_request("flat"),
+        "dark": make_request("dark"),
+        "liger": make_request("flat", INSTRUME="Liger", DETECTOR="IMG", FILTER="H"),
+    }
+    manifests = bestrefs.resolve(requests, references.find_context(copied, None, {}), TYPES, copied)
+    assert {name: manifest["status"] for name, manifest in manifests.items()} == {
+        "dark": "failed",
+        "flat": "failed",
+        "liger": "resolved",
+    }
+    for name in ("flat", "dark"):
+        reason = manifests[name]["reason"]
+        assert text in reason
+        assert "ligeriri_iris_flat_0001.rmap" in reason
+        assert "copy the cache again" in reason
+        assert "\n" not in reason
+    assert not (copied / "hacked").exists()

@@ -127,6 +127,51 @@ def test_an_override_that_does_not_exist_is_refused_at_once(run, night):
     assert "override names files that do not exist: my_flat.fits" in result.output
 
 
+def test_requests_say_which_types_each_level_uses(run, night):
+    write_raw(night / "raw" / "d.fits", "DARK", 9)
+    list_night(run)
+    science = json.loads((night / "plan/stages/science.json").read_text())["2024B-P123-008_IRIS_IMG1_SCI_0001-00"]
+    level1 = ["dq", "saturation", "bias", "nonlin", "gain", "readnoise"]
+    assert science["levels"] == {"level1": level1, "level2": ["dark", "flat"]}
+    (dark,) = json.loads((night / "plan/stages/detector.json").read_text()).values()
+    assert dark["levels"] == {"level1": level1}
+
+
+def test_overrides_of_one_exposure(run, night):
+    (night / "mine.fits").write_bytes(b"")
+    (night / "exposures.yaml").write_text(
+        "override:\n  - {file: s1.fits, flat: mine.fits, dark: none, reason: lamp flickered}\n"
+        "  - {file: s1.fits, dark: mine.fits, reason: a better one}\n"
+    )
+    result = list_night(run, override='{"flat": "none"}')
+    assert result.exit_code == 0, result.output
+    requests = json.loads((night / "plan/stages/science.json").read_text())
+    first, second = (requests[f"2024B-P123-008_IRIS_IMG1_SCI_000{k}-00"] for k in (1, 2))
+    assert first["own_override"] == {
+        "flat": {"file": "mine.fits", "reason": "lamp flickered"},
+        "dark": {"file": "mine.fits", "reason": "a better one"},
+    }
+    assert "own_override" not in second
+    assert second["override"] == {"flat": "none"}
+
+
+@pytest.mark.parametrize(
+    ("entry", "text"),
+    [
+        ("{file: s9.fits, flat: none, reason: dome light}", "not in raw/: s9.fits"),
+        ("{file: s1.fits, flat: none}", "'reason' is a required property"),
+        ("{file: s1.fits, reason: dome light}", "does not have enough properties"),
+        ("{file: s1.fits, flat: none.fits, reason: dome light}", "files that do not exist: none.fits"),
+        ("{file: s1.fits, wavesol: none, reason: dome light}", "overrides wavesol of s1.fits, which takes only dq,"),
+    ],
+)
+def test_a_wrong_override_of_one_exposure_is_refused(run, night, entry, text):
+    (night / "exposures.yaml").write_text(f"override: [{entry}]\n")
+    result = list_night(run)
+    assert result.exit_code == 1
+    assert text in result.output
+
+
 def test_a_cut_cache_of_headers_is_made_again(run, night):
     list_night(run)
     before = (night / "plan/headers.json").read_text()

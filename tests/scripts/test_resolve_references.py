@@ -2,7 +2,7 @@ import json
 
 import pytest
 from click.testing import CliRunner
-from reference_cache import TYPES_FILE, list_bytes, make_cache, make_request
+from reference_cache import TYPES_FILE, list_bytes, make_cache, make_request, write_reference
 
 import resolve_references
 from drs.references import find_context
@@ -48,6 +48,15 @@ def test_manifests_and_index_are_written(run, cache, tmp_path):
     before = list_bytes(tmp_path)
     assert run().exit_code == 0
     assert list_bytes(tmp_path) == before
+
+
+def test_an_override_that_differs_warns_once_for_all_exposures(run, tmp_path, caplog):
+    flat = write_reference(tmp_path, "flat", FILTER="J")
+    requests = {name: make_request("flat", override={"flat": str(flat)}) for name in ("a", "b")}
+    (tmp_path / "exposures.json").write_text(json.dumps(requests))
+    assert run().exit_code == 0
+    told = "FILTER is J in the reference, Y in the exposure"
+    assert caplog.messages[0] == f"a, b: override of flat: {flat.name} by config.yaml; {told}"
 
 
 def test_an_unusable_context_ends_the_command(run, tmp_path):
