@@ -19,8 +19,6 @@ from drs.region import find_size
 from drs.seeing import read_seeing
 
 REFERENCES = {"dq": "dq_init"} | {name: name for name in ("saturation", "bias", "nonlin", "gain")}  # type -> step
-VARIANCE = "electron2/s2"
-UNITS = {"SCI": "electron/s", "ERR": "electron/s", "VAR_POISSON": VARIANCE, "VAR_RNOISE": VARIANCE, "CHISQ": ""}
 NOTHING = {"SCI": np.zeros((1, 1), "f4"), "ERR": np.zeros((1, 1), "f4"), "DQ": np.zeros((1, 1), "u4")}
 
 
@@ -72,9 +70,8 @@ def main(ramps, reads, manifest, cache, night_cache, corrections, keys, mark_ref
     ramps = [*ramps, *(reads.read_text().split("\n")[:-1] if reads else ())]
     header = raw.read_keywords(ramps)
     history = (*correction_lines(header, corrections), *plain_lines(options["notes"]))
-    for correction in corrections:
-        header.update(correction["set"])
-    rate = product.Product(rate_keywords(header, keys), {}, UNITS, history=history)
+    header |= {key: value for correction in corrections for key, value in correction["set"].items()}
+    rate = product.Product(rate_keywords(header, keys), {}, level1.UNITS, history=history)
     with product.mark_refusal(output, rate, mark=mark_refusal):
         chosen = references.read_manifest(manifest)
         switched_off = [REFERENCES[kind] for kind in references.find_switched_off(chosen) if kind in REFERENCES]
@@ -92,8 +89,9 @@ def main(ramps, reads, manifest, cache, night_cache, corrections, keys, mark_ref
             product.check(replace(rate, arrays=NOTHING), name=ramps[0])
             with open_planes(exposure.shape[2:], {**level1.PLANES, level1.PHOTONS: "f4"}) as spool:
                 rate = reduce_ramp(exposure, rate, paths, options, spool)
-                seeing = {"seeing": options["seeing"]} if options["seeing"] else {}
-                product.write(output, rate, inputs={"ramp": ramps, **seeing, **paths})
+                product.write(
+                    output, rate, inputs={"ramp": ramps, "seeing": [*filter(None, [options["seeing"]])], **paths}
+                )
 
 
 def reduce_ramp(exposure, rate, paths, options, spool):

@@ -19,6 +19,7 @@ TOOLS = ("simulate_night", "list_exposures", "list_failures", "lcrds")
 TOOLS += ("list_affected", "list_candidates", "update_references")
 VERBS = ("make", "calibrate", "fit", "subtract", "divide", "trace", "solve", "extract", "build", "combine", "correct")
 VERBS += ("measure", "write", "resolve", "deliver", "check", "list", "simulate")
+TOOLS += ("import_cache", "get_reference")
 # What every product goes through; an edit there is a change of format, not of an algorithm.
 BORDER = {"cli", "errors", "schema", "product", "serial", "planes", "headers", "dq", "image", "references"}
 CEILINGS = {

@@ -1,8 +1,9 @@
 """The observatory `ligeriri` (Liger at Keck, IRIS at TMT) for the stock `crds` package.
 
 `register()` makes crds know the observatory; `session(cache)` does so on one cache, read-only and without
-network, and leaves the environment as it was; `run()` is the command `lcrds`, for example
-`lcrds certify ./ligeriri_iris_flat_0002.rmap`. This module imports crds only when one of them is called.
+network, and leaves the environment as it was; it serves any other observatory of crds by its name. `run()` is
+the command `lcrds`, for example `lcrds certify ./ligeriri_iris_flat_0002.rmap`. This module imports crds only when
+one of them is called.
 """
 
 import logging
@@ -46,8 +47,8 @@ def register():
 
 
 @contextmanager
-def session(cache):
-    """Use crds on the cache at `cache`: yields the crds package.
+def session(cache, observatory=OBSERVATORY):
+    """Use crds on the cache at `cache`, which is of `observatory`: yields the crds package.
 
     Nothing is written to the cache and nothing is fetched; log lines of crds go to the caller's logging. At the end
     the environment is as before (crds writes some 30 CRDS_* variables). What an earlier session
@@ -60,7 +61,7 @@ def session(cache):
             del os.environ[name]
         os.environ.update(
             CRDS_PATH=str(Path(cache).resolve()),
-            CRDS_OBSERVATORY=OBSERVATORY,
+            CRDS_OBSERVATORY=observatory,
             CRDS_SERVER_URL=SERVERLESS,
             CRDS_READONLY_CACHE="1",
             CRDS_EXPLICIT_GARBAGE_COLLECTION="False",  # collecting after every call takes half of a delivery

@@ -18,6 +18,7 @@ from drs.references import (
     find_reference,
     is_wildcard,
     mapping_path,
+    observatory_of,
     read_server_config,
     reference_path,
     sha1,
@@ -29,6 +30,7 @@ MEND = "cannot be used: copy the cache again"
 NIGHT, EXPOSURE = "config.yaml", "exposures.yaml"  # who names an override
 PLACE = ("INSTRUME", "DETECTOR")  # an override holds for one detector
 CASE = ("INSTRUME", "EXPDTST")  # what every lookup needs beside the keywords that a type matches
+DEFAULT_CLASSES = ("Match", "UseAfter")  # of a rule file that does not say how it chooses
 NO_ENTRY = dict.fromkeys(("file", "size", "sha1", "rmap", "selector", "useafter", "source"))
 
 
@@ -68,7 +70,7 @@ def resolve(exposures, context, types, cache, overlay=None, *, verify=True):
     root = context_root(context, cache, overlay)
     files = _Files(context, cache, overlay, verify=verify)
     manifests = {}
-    with session(root) as crds:
+    with session(root, observatory_of(context["context"])) as crds:
         rules = Rules(crds, context["context"])
         for exposure, request in sorted(exposures.items()):
             references = _resolve_exposure(request, rules, types, files)
@@ -78,7 +80,7 @@ def resolve(exposures, context, types, cache, overlay=None, *, verify=True):
 
 def context_root(context, cache, overlay):
     """Return the cache root that holds the context, the overlay first; refuse a context that has changed."""
-    read_server_config(cache)
+    read_server_config(cache, observatory_of(context["context"]))
     roots = [Path(root) for root in (overlay, cache) if root is not None]
     found = [root for root in roots if mapping_path(root, context["context"]).is_file()]
     if not found:
@@ -254,7 +256,7 @@ class Rules:
                 dict(zip(CASE, ("NONE", "2000-01-01 00:00:00"), strict=True)),
                 ["none"],
                 context=self.name,
-                observatory="ligeriri",
+                observatory=observatory_of(self.name),
             )
         except crds.CrdsUnknownInstrumentError:
             pass
@@ -269,7 +271,8 @@ class Rules:
             return {}
         header = {**keys, "EXPDTST": matching_date(keys["EXPDTST"])}
         try:
-            answers = self._crds.getrecommendations(header, filekinds, context=self.name, observatory="ligeriri")
+            observatory = observatory_of(self.name)
+            answers = self._crds.getrecommendations(header, filekinds, context=self.name, observatory=observatory)
         except self._crds.CrdsUnknownInstrumentError as error:
             return dict.fromkeys(filekinds, f"NOT FOUND {error}")
         except (Exception, SystemExit) as error:
@@ -290,7 +293,7 @@ class Rules:
                 self._described[key] = {"rmap": None, "selector": None, "offers": ""}
             else:
                 offers = "; ".join(f"{path} {', '.join(values)}" for path, values in rmap.get_parkey_map().items())
-                selector = rmap.header["classes"][-1]
+                selector = rmap.header.get("classes", DEFAULT_CLASSES)[-1]
                 self._described[key] = {"rmap": rmap.basename, "selector": selector, "offers": offers}
         return self._described[key]
 
@@ -299,7 +302,7 @@ class Rules:
         key = (instrument.lower(), filekind, name)
         if key not in self._dates:
             matches = self.get_rmap(instrument, filekind).file_matches(name)
-            dates = {row[-1][-1][1] for row in matches}
+            dates = {" ".join(value for _, value in row[-1]) for row in matches}
             self._dates[key] = ", ".join(sorted(dates))
         return self._dates[key]
 
@@ -309,7 +312,8 @@ class _Files:
 
     def __init__(self, context, cache, overlay, *, verify):
         """Read what the checksums should be: the night's own, then the cache's download_metadata."""
-        metadata = read_server_config(cache).get("download_metadata") or {}
+        config = read_server_config(cache, observatory_of(context["context"]))
+        metadata = config.get("download_metadata") or {}
         self._night = delivered_files(context)
         self._expected = {**metadata, **{name: {"sha1sum": digest} for name, digest in self._night.items()}}
         self._cache, self._overlay = cache, overlay or cache

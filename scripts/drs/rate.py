@@ -23,6 +23,8 @@ from drs.signal import calibrate_reads
 from drs.variance import estimate_poisson_variance
 
 PLANES = {"SCI": "f4", "ERR": "f4", "DQ": "u4", "VAR_POISSON": "f4", "VAR_RNOISE": "f4", "NREADS": "u2", "CHISQ": "f4"}
+VARIANCE = "electron2/s2"
+UNITS = {"SCI": "electron/s", "ERR": "electron/s", "VAR_POISSON": VARIANCE, "VAR_RNOISE": VARIANCE, "CHISQ": ""}
 PHOTONS = "photon_factor"  # a plane that is not written
 NOISE_ROWS = 120  # handled at a time for the photon noise
 MAX_READS = 65535  # what NREADS can say

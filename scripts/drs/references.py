@@ -16,6 +16,7 @@ from drs.product import write_json
 from drs.schema import check_document, load_yaml
 
 TYPES_SCHEMA = Path(__file__).resolve().parents[2] / "config" / "references.schema.yaml"
+OBSERVATORY = "ligeriri"
 NO_VALUE = ("", "*", "ANY", "NONE", "UNDEFINED")
 MATCHES_ALL = ("N/A", "NOT APPLICABLE", "NOT_APPLICABLE", "()", "-2147483648")  # crds compares the beginning
 NOT_FOUND, SWITCHED_OFF = "not found", "none"  # status of an entry; what a configuration names in place of a file
@@ -36,9 +37,14 @@ def is_wildcard(value):
     return text in NO_VALUE or text.startswith(MATCHES_ALL)
 
 
+def observatory_of(name):
+    """Return the observatory of a rule file: names of CRDS begin with it."""
+    return name.partition("_")[0] or OBSERVATORY
+
+
 def mapping_path(root, name):
     """Return the path of a rule file in the cache `root`."""
-    return Path(root) / "mappings" / "ligeriri" / name
+    return Path(root) / "mappings" / observatory_of(name) / name
 
 
 def reference_path(root, instrument, name):
@@ -46,14 +52,14 @@ def reference_path(root, instrument, name):
     return Path(root) / "references" / "ligeriri" / instrument.lower() / name
 
 
-def read_server_config(cache):
+def read_server_config(cache, observatory=OBSERVATORY):
     """Return the cache's own description of itself (operational_context, download_metadata, ...)."""
-    path = Path(cache) / "config" / "ligeriri" / "server_config"
+    path = Path(cache) / "config" / observatory / "server_config"
     try:
         text = path.read_text()
     except OSError as error:
         raise ReductionError(
-            f"{cache} is not a CRDS cache of observatory ligeriri: {path} cannot be read ({error.strerror}); "
+            f"{cache} is not a CRDS cache of observatory {observatory}: {path} cannot be read ({error.strerror}); "
             "give the root of a cache (it holds config/, mappings/ and references/) or fill one first"
         ) from error
     try:
@@ -94,7 +100,7 @@ def find_context(cache, configured, environ):
     source, name = named[0]
     path = mapping_path(cache, name)
     if not CONTEXT_NAME.fullmatch(name) or not path.is_file():
-        offered = sorted(p.name for p in path.parent.glob("*.pmap"))
+        offered = sorted(p.name for p in mapping_path(cache, "").glob("*.pmap"))
         raise ReductionError(
             f"CRDS context '{name}' (from {source}) is not in {cache}; "
             f"it has {', '.join(offered) or 'none'}; "
