@@ -74,7 +74,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         try:
             name, path = self._find()
             stream = path.open("rb")
-        except (ReductionError, OSError):
+        except (ReductionError, OSError, ValueError):
             self._refuse(404, "no such file")
             return
         with stream:
