@@ -1,6 +1,7 @@
 """A CRDS server of a cache that misbehaves as it is told, for the tests of filling and of the server."""
 
 import threading
+import time
 from contextlib import contextmanager
 
 from drs.holding import Holding
@@ -20,7 +21,8 @@ class FaultyHandler(Handler):
         elif fault == "no range":
             del self.headers["Range"]
             super().do_GET()
-        elif fault == "none":
+        elif fault in ("none", "slow"):
+            self.slow = fault == "slow"
             super().do_GET()
         else:
             self.close_connection = True
@@ -48,6 +50,14 @@ class FaultyHandler(Handler):
         self.wfile.flush()
         if fault == "hang":
             self.server.released.wait(30)
+
+    def _send_bytes(self, stream, first, count, name):
+        half = count // 2 if getattr(self, "slow", False) else 0
+        super()._send_bytes(stream, first, half, name)
+        if half:
+            self.wfile.flush()
+            time.sleep(0.004)
+        super()._send_bytes(stream, first + half, count - half, name)
 
     def _call(self, method, params):
         self.server.asked.append((method, params))

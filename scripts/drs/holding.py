@@ -67,7 +67,9 @@ class Holding:
             name = waiting.pop()
             path = self.find(name)
             if path is None:
-                raise ReductionError(f"rule file {name} of context {context} is not in {self.root.name}")
+                held = [other for other in self.list_names() if other.endswith(".pmap")]
+                offered = f"; the contexts there are {', '.join(held) or 'none'}: name a whole one"
+                raise ReductionError(f"rule file {name} of context {context} is not in {self.root.name}{offered}")
             names.add(name)
             waiting += set(find_named(path.read_text(errors="replace"), name)) - names
         return sorted(names)
