@@ -1,10 +1,11 @@
-"""The lock of a night: held by one process, gone with it, and stale locks of a killed run removed."""
+"""Locks of a night and of a cache: held by one process, gone with it; stale ones of a killed run are removed."""
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
-from drs.lock import hold_night
+from drs.lock import hold_cache, hold_night
 
 HOLD = (
     "import sys, time; sys.path.insert(0, sys.argv[1]); from drs.lock import hold_night; held = hold_night(sys.argv[2])"
@@ -32,3 +33,17 @@ def test_a_lock_ends_with_its_process_and_stale_locks_are_removed(tmp_path):
     process.stdout.close()
     with hold_night(tmp_path):
         assert not stale.exists()
+
+
+def test_a_cache_has_one_writer_and_the_next_waits(tmp_path, caplog):
+    caplog.set_level("INFO")
+    held = hold_cache(tmp_path / "new" / "cache")
+    streams = []
+    waiting = threading.Thread(target=lambda: streams.append(hold_cache(tmp_path / "new" / "cache")))
+    waiting.start()
+    waiting.join(0.1)
+    assert not streams
+    held.close()
+    waiting.join(5)
+    streams.pop().close()
+    assert "another process writes to" in caplog.text

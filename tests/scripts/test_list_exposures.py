@@ -172,6 +172,13 @@ def test_a_wrong_override_of_one_exposure_is_refused(run, night, entry, text):
     assert text in result.output
 
 
+def test_without_a_crds_cache_the_table_is_there_for_filling_one(run, night):
+    result = list_night(run, cache="none")
+    assert result.exit_code == 1
+    assert "none is not a CRDS cache" in result.output
+    assert {"rows", "needs"} <= set(json.loads((night / "plan/night.json").read_text()))
+
+
 def test_a_cut_cache_of_headers_is_made_again(run, night):
     list_night(run)
     before = (night / "plan/headers.json").read_text()
