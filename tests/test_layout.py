@@ -15,7 +15,7 @@ REPO = Path(__file__).resolve().parents[1]
 SCRIPTS = REPO / "scripts"
 RULE_FILES = sorted((REPO / "rules").glob("*.smk"))
 TARGETS = ("all", "level1", "level2", "level3", "calibrations", "references", "quicklook", "report", "plan")
-TOOLS = ("simulate_night", "list_exposures", "list_failures", "lcrds")
+TOOLS = ("simulate_night", "list_exposures", "list_failures", "lcrds", "write_specs")
 VERBS = ("make", "calibrate", "fit", "subtract", "divide", "trace", "solve", "extract", "build", "combine", "correct")
 VERBS += ("measure", "write", "resolve", "deliver", "check", "list", "simulate")
 # What every product goes through; an edit there is a change of format, not of an algorithm.

@@ -27,7 +27,7 @@ def run(cache, tmp_path):
             "output": tmp_path / "delivery.json",
         }
         arguments = [text for name, value in options.items() for text in (f"--{name}", str(value))]
-        arguments += [text for path in paths for text in ("--reference", str(path))]
+        arguments += map(str, paths)
         arguments += ["--leave-out"] if leave_out else []
         return CliRunner().invoke(deliver_references.main, arguments)
 
@@ -52,7 +52,7 @@ def test_a_reference_of_another_tier_ends_the_command(run, tmp_path):
     result = run("optics", write_reference(tmp_path, "dark"))
     assert result.exit_code == 1
     assert "Error:" in result.output
-    assert "is not delivered in tier optics, which takes FLAT" in result.output
+    assert "is not delivered in tier optics, which takes DISTORTION, FIBRE, FLAT" in result.output
     assert not (tmp_path / "delivery.json").exists()
 
 
