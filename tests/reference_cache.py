@@ -1,6 +1,7 @@
 """A CRDS cache for tests: the rule files of config/crds and tiny references for every row of references.csv."""
 
 import csv
+import logging
 import shutil
 from pathlib import Path
 
@@ -120,3 +121,9 @@ def make_request(*needs, override=None, **keys):
 def list_bytes(root):
     """Return relative path -> bytes of every file below `root`."""
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def mute():
+    """Keep what crds logs off the terminal."""
+    logging.getLogger("CRDS").addHandler(logging.NullHandler())
+    logging.disable(logging.WARNING)

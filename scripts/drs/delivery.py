@@ -63,15 +63,18 @@ def deliver(references, context, tier, types, cache, overlay, *, certify=True, b
         return {**result, "delivered": {}, "left_out": left_out}
     _check_serial(context["context"], tier)
     described = describe_references(references, types, tier=tier, certify=certify)
-    with TemporaryDirectory(prefix="delivery_") as folder:
-        work = Path(folder)
-        new = derive_context(
-            context["context"], root, described, lambda name: _rename(name, tier), work, certify=certify
-        )
-        for rmap, changes in new["changes"].items():
-            if lost := sorted({before for _, before, _, _ in changes if before}):
-                logger.warning("%s: new references take the place of %s", rmap, ", ".join(lost))
-        _publish(described, [*new["mappings"], *new["made"]], work, overlay, tier)
+    try:
+        with TemporaryDirectory(prefix="delivery_") as work:
+            new = derive_context(
+                context["context"], root, described, lambda name: _rename(name, tier), work, certify=certify
+            )
+            _warn_of_replacements(new["changes"])
+            _publish(described, [*new["mappings"], *new["made"]], Path(work), overlay, tier)
+    except OSError as error:
+        raise ReductionError(
+            f"{overlay} or its temporary folder cannot be written ({error.strerror or error}: {error.filename or ''}); "
+            "make room or mend the rights, then run again"
+        ) from error
     delivered = {entry["name"]: sha1(entry["path"]) for entry in described}
     result |= {"context": new["context"], "sha1": sha1(mapping_path(overlay, new["context"]))}
     return {**result, "delivered": delivered, "left_out": left_out}
@@ -118,6 +121,13 @@ def _check_serial(name, tier):
 def _rename(name, tier):
     """Return the name of a rule file with the serial of the tier."""
     return re.sub(r"_\d+(\.[pir]map)$", rf"_{SERIALS[tier]}\1", name)
+
+
+def _warn_of_replacements(changes):
+    """Log which references of the base are no longer chosen, as new ones have their case and date."""
+    for rmap, entries in changes.items():
+        if lost := sorted({before for _, before, _, _ in entries if before}):
+            logger.warning("%s: new references take the place of %s", rmap, ", ".join(lost))
 
 
 def _publish(described, mappings, work, overlay, tier):

@@ -72,6 +72,8 @@ def _describe_reference(path, types, tier, *, certify):
         raise ReductionError(
             f"{path}: REFTYPE '{header.get('REFTYPE', '')}' is not delivered {where}, which takes {known}"
         )
+    if header.get("DATAQUAL") == "BAD":
+        raise ReductionError(f"{path}: its maker marked it DATAQUAL = BAD; make it again from good exposures")
     keywords = ("INSTRUME", *types[kind]["match"], "USEAFTER")
     for keyword in keywords:
         if is_wildcard(header.get(keyword)):

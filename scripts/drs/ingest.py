@@ -88,14 +88,15 @@ def _whole_or_nothing(cache):
     try:
         _take_back(cache)
         work.mkdir()
-        yield work
+        try:
+            yield work
+        finally:
+            _take_back(cache)
     except OSError as error:
         raise ReductionError(
             f"{cache} cannot be written ({error.strerror or error}: {error.filename or 'a new file'}); "
             "make room or mend the rights, then deliver again: the cache is as before"
         ) from error
-    finally:
-        _take_back(cache)
 
 
 def _take_back(cache):

@@ -1,5 +1,7 @@
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -153,6 +155,67 @@ def test_stock_programs_work_on_the_cache(cache, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "iris_img1_flat_20240101t040000_0.0.1.fits" in done.stderr.lower()
     assert run_crds("nonsense", cache=cache).returncode == 1
+
+
+PROGRAMS = """
+import contextlib, io, json, logging, sys
+import crds_ligeriri
+answers = []
+for arguments in json.loads(sys.argv[1]):
+    crds_ligeriri.register()
+    from crds.core import log
+    log.reset()
+    log.set_test_mode()
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        log.remove_console_handler()
+        log.add_console_handler()
+        try:
+            crds_ligeriri.run(arguments)
+            status = 0
+        except SystemExit as end:
+            status = end.code or 0
+    answers.append([status, output.getvalue()])
+print(json.dumps(answers))
+"""
+
+
+def test_each_program_of_lcrds_on_an_ingest(cache, tmp_path):
+    """All of them in one process: what an operator gives by hand, and what scripts/deliver_references.py does."""
+    copied = shutil.copytree(cache, tmp_path / "crds")
+    rules = copied / "mappings" / "ligeriri"
+    path = write_reference(tmp_path, "flat", FILTER="K")
+    exposure = tmp_path / "exposure.fits"
+    header = fits.Header({"INSTRUME": "IRIS", "DETECTOR": "IMG1", "INSTERA": "0.0.1", "READMODE": "DEFAULT"})
+    header.update({"SUBARRAY": "FULL", "FILTER": "K", "PUPIL": "CLEAR", "EXPDTST": "2024-09-24T10:00:00"})
+    fits.PrimaryHDU(header=header).writeto(exposure)
+    old, new, name = "ligeriri_0001.pmap", "ligeriri_0002.pmap", "ligeriri_iris_flat_0002.rmap"
+    insert = ["insert_reference", "--old-rmap", rules / "ligeriri_iris_flat_0001.rmap", "--new-rmap", rules / name]
+    dark = "iris_img1_dark_20240101t000000_0.0.1.fits"
+    asked = [
+        ("certify", ["-z", path, "--comparison-context", old], 0, "conforms to FITS standards"),
+        ("refactor2", [*insert, "--references", path], 0, "Inserting"),
+        ("newcontext", [old, name], 0, "ligeriri_iris_0002.imap"),
+        ("checksum", ["--verify", rules / "ligeriri_iris_flat_0001.rmap"], 0, "Verifying"),
+        ("diff", [f"crds://{old}", f"crds://{new}", "--print-affected-types"], 1, "iris flat"),
+        ("matches", ["--files", dark, "--contexts", old], 0, "'IMG1'"),
+        ("uses", ["--files", dark, "--print-context"], 0, "ligeriri_iris_dark_0001.rmap"),
+        ("list", ["--mappings", "--contexts", old], 0, "ligeriri_liger_0001.imap"),
+        ("bestrefs", ["--files", exposure, "--new-context", new, "--types", "flat", "--print-affected"], 0, ""),
+        ("sync", ["--contexts", old, "--fetch-references"], 255, ""),
+    ]
+    arguments = [[program, *map(str, rest)] for program, rest, _, _ in asked]
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("CRDS_")}
+    environ |= {"CRDS_PATH": str(copied), "PYTHONPATH": str(REPO / "scripts")}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAMS, json.dumps(arguments)],
+        env=environ, cwd=tmp_path, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout.splitlines()[-1])
+    for (program, _, status, text), (found, output) in zip(asked, answers, strict=True):
+        assert (program, found) == (program, status), output
+        assert text in output, (program, output)
 
 
 @pytest.mark.parametrize(
