@@ -28,6 +28,7 @@ from reference_cache import ALL_TYPES, list_bytes, make_cache, make_reference, m
 from crds_ligeriri import session  # noqa: E402
 from drs import ingest, product  # noqa: E402
 from drs.derivation import load_context  # noqa: E402
+from drs.errors import ReductionError  # noqa: E402
 from drs.references import mapping_path, read_server_config, reference_path, sha1  # noqa: E402
 
 SIDE = 1024  # pixels of the delivered references: large enough to be killed within a copy
@@ -87,10 +88,10 @@ def finish(child, reading):
 
 def kill_one(paths, cache, rng, undisturbed):
     """Deliver and kill; return how, and the exit status."""
-    duration_s, publishing_s, changes = undisturbed
-    way = rng.choice(("change", "time", "publishing"))
-    if way == "change":
-        number = rng.randint(1, changes)
+    duration_s, publishing_s, first, changes = undisturbed
+    way = rng.choice(("any change", "change of the cache", "time", "publishing"))
+    if "change" in way:
+        number = rng.randint(1 if way == "any change" else first, changes)
         return f"before change {number} of {changes}", finish(*start_delivery(paths, cache, at_change=number))[0]
     child, reading = start_delivery(paths, cache)
     delay_s = rng.uniform(0, duration_s if way == "time" else publishing_s)
@@ -104,7 +105,7 @@ def kill_one(paths, cache, rng, undisturbed):
 
 
 def examine(cache, digests, contexts):
-    """Return what is wrong with a cache, in words; the context that is operational."""
+    """Return what is wrong with a cache, in words, and the context that is operational."""
     wrong = []
     operational = read_server_config(cache)["operational_context"]
     wrong += [f"context {operational}"] if operational not in contexts else []
@@ -117,13 +118,23 @@ def examine(cache, digests, contexts):
                 wrong.append(f"{path.name}: {error}")
     for path in rules:
         if path.suffix == ".pmap":
-            load_context(path.name, cache)
+            wrong += find_broken(path.name, cache)
     for path in reference_path(cache, "", "").glob("*/[!.]*"):
         if sha1(path) != digests.get(path.name):
             wrong.append(f"{path.name} is corrupt")
     present = {path.name for path in reference_path(cache, "", "").glob("*/[!.]*")}
-    wrong += [f"{name} is missing" for name in load_context(operational, cache)["references"] - present]
+    if not wrong:
+        wrong += [f"{name} is missing" for name in load_context(operational, cache)["references"] - present]
     return wrong, operational
+
+
+def find_broken(context, cache):
+    """Return what is wrong with a context: [] or one text."""
+    try:
+        load_context(context, cache)
+    except ReductionError as error:
+        return [str(error)]
+    return []
 
 
 def list_final(cache):
@@ -132,18 +143,18 @@ def list_final(cache):
 
 
 def time_delivery(paths, cache):
-    """Deliver undisturbed; return (seconds in all, seconds from the journal on, number of changes)."""
+    """Deliver undisturbed; return (seconds in all, seconds from the journal on, its change, number of changes)."""
     begin = time.monotonic()
     child, reading = start_delivery(paths, cache)
-    published = begin
-    changes = 0
+    published, first, changes = begin, 1, 0
     while byte := os.read(reading, 1):
         changes += 1
-        published = time.monotonic() if byte == b"J" and published == begin else published
+        if byte == b"J" and first == 1:
+            published, first = time.monotonic(), changes
     status, _ = finish(child, reading)
     if status:
         raise click.ClickException("the undisturbed delivery fails")
-    return time.monotonic() - begin, time.monotonic() - published, changes
+    return time.monotonic() - begin, time.monotonic() - published, first, changes
 
 
 @click.command()
@@ -174,10 +185,9 @@ def main(kills, seed):
                 told["NOT WHOLE"] += 1
                 click.echo(f"seed {number}, {how}: {'; '.join(wrong)}")
             shutil.rmtree(cache)
-    duration_s, publishing_s, changes = undisturbed
-    click.echo(
-        f"{kills} kills; undisturbed {duration_s:.2f} s, {publishing_s:.2f} s of them writing, {changes} changes"
-    )
+    duration_s, publishing_s, first, changes = undisturbed
+    click.echo(f"{kills} kills of a delivery of {duration_s:.2f} s and {changes} changes of the cache,")
+    click.echo(f"the last {publishing_s:.2f} s and {changes - first} of them under final names")
     for what, count in sorted(told.items()):
         click.echo(f"  {count:4d} {what}")
     sys.exit(bool(told["NOT WHOLE"]))
