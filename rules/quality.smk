@@ -21,7 +21,15 @@ rule write_plan:
         context="plan/context.json",
         types=f"{CONFIG}/references.yaml",
         script=source("write_plan"),
-        library=source("drs/bestrefs", "drs/delivery", "drs/keywords", "drs/listing", "drs/plan", "drs/prediction"),
+        library=source(
+            "drs/bestrefs",
+            "drs/delivery",
+            "drs/derivation",
+            "drs/keywords",
+            "drs/listing",
+            "drs/plan",
+            "drs/prediction",
+        ),
     output:
         table="plan/plan.json",
         text="plan/plan.txt",

@@ -60,7 +60,7 @@ rule deliver_references:
         context=lambda wildcards: PLAN.context_before(wildcards.stage),
         types=f"{CONFIG}/references.yaml",
         script=source("deliver_references"),
-        library=source("drs/bestrefs", "drs/delivery"),
+        library=source("drs/bestrefs", "drs/delivery", "drs/derivation", "drs/ingest", "drs/lock"),
     output:
         context="references/contexts/{stage}.json",
     log:
@@ -73,7 +73,7 @@ rule deliver_references:
         mem_mb=1500,
         runtime=15,
     params:
-        references=lambda wildcards, input: [f"--reference={path}" for path in input.references],
+        references=lambda wildcards, input: list(input.references),
         cache=CACHE,
         night_cache=NIGHT_CACHE,
     shell:
@@ -84,8 +84,8 @@ rule deliver_references:
             --types {input.types:q} \
             --cache {params.cache:q} \
             --overlay {params.night_cache:q} \
-            {params.references:q} \
             --leave-out \
             --output {output.context:q} \
+            {params.references:q} \
             >{log:q} 2>&1
         """

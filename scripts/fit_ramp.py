@@ -23,9 +23,7 @@ NOTHING = {"SCI": np.zeros((1, 1), "f4"), "ERR": np.zeros((1, 1), "f4"), "DQ": n
 
 
 @cli.command()
-@click.option(
-    "--ramp", "ramps", type=cli.existing_file, multiple=True, help="Level 0 file; repeat where each read has its own."
-)
+@click.option("--ramp", "ramps", type=cli.existing_file, multiple=True, help="Level 0 file; one for each read: repeat.")
 @click.option("--reads", type=cli.existing_file, help="Text file that names the files of the reads.")
 @click.option("--manifest", type=cli.existing_file, required=True, help="References of this exposure.")
 @cli.cache_option

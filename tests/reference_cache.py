@@ -1,6 +1,7 @@
 """A CRDS cache for tests: the rule files of config/crds and tiny references for every row of references.csv."""
 
 import csv
+import logging
 import shutil
 from pathlib import Path
 
@@ -12,7 +13,9 @@ from drs.references import load_types, mapping_path, reference_path
 REPO = Path(__file__).resolve().parents[1]
 RULES = REPO / "config" / "crds"
 TYPES_FILE = REPO / "config" / "references.yaml"
-TYPES = load_types(TYPES_FILE)
+ALL_TYPES = load_types(TYPES_FILE)
+RULED = ("dq", "bias", "saturation", "nonlin", "gain", "readnoise", "dark", "flat")  # those with rules in RULES
+TYPES = {kind: ALL_TYPES[kind] for kind in RULED}
 SHAPE = (6, 8)
 UNITS = {
     "dark": {"SCI": "electron/s", "ERR": "electron/s"},
@@ -23,15 +26,27 @@ UNITS = {
     "readnoise": {"SCI": "electron"},
     "nonlin": {"COEFFS": "DN"},
     "dq": {},
+    "distortion": {"DX": "pix", "DY": "pix"},
+    "rectmat": {"WAVESOL": "um"},
+    "wavesol": {"WAVESOL": "um"},
+    "sky": {"SCI": "electron/s", "ERR": "electron/s"},
 }
+SPECTRAL = {"DETECTOR": "IFS", "INSTMODE": "LENSLET", "SCALE": 0.014, "GRATING": "K4000"}
+SKY = {"IMTYPE": "SKY", "SEMID": "2024B", "PROGNUM": "P123", "OBSNUM": "001"}
+SKY |= {"EXPDTST": "2024-09-24T10:00:00", "EXPTIME": 60.0, "DATALVL": 1}
 
 
 def make_reference(kind, *, value=1.0, **keywords):
     """Return a small reference of a type, for the keywords given."""
-    arrays = {name: np.full(SHAPE, value, np.float32) for name in UNITS[kind]}
+    units = UNITS.get(kind, {})
+    arrays = {name: np.full(SHAPE, value, np.float32) for name in units}
     if kind == "nonlin":
         arrays["COEFFS"] = np.full((3, *SHAPE), value, np.float32)
-    arrays["DQ"] = np.zeros(SHAPE, np.uint32)
+    if kind == "rectmat":
+        arrays = {"RECTMAT": np.full((2, 5, *SHAPE), value, np.float32), "OFFSETS": np.zeros((2, *SHAPE), np.int32)}
+        arrays["WAVESOL"] = np.full((5, *SHAPE), value, np.float32)
+    else:
+        arrays["DQ"] = np.zeros(SHAPE, np.uint32)
     defaults = {
         "TELESCOP": "TMT",
         "INSTRUME": "IRIS",
@@ -41,14 +56,17 @@ def make_reference(kind, *, value=1.0, **keywords):
         "SUBARRAY": "GENERIC" if kind == "dq" else "FULL",
         "FILTER": "Y",
         "PUPIL": "CLEAR",
-        "DATAMODL": TYPES[kind]["model"],
-        "REFTYPE": TYPES[kind]["filekind"],
+        **(SPECTRAL if "GRATING" in ALL_TYPES[kind]["match"] else {}),
+        "DATAMODL": ALL_TYPES[kind]["model"],
+        "REFTYPE": ALL_TYPES[kind]["filekind"],
         "USEAFTER": "2024-09-24T00:00:00",
         "PEDIGREE": "SIMULATION",
         "AUTHOR": "tests",
         "DESCRIP": "a reference for tests",
     }
-    return product.Product({**defaults, **keywords}, arrays, UNITS[kind])
+    if kind == "sky":
+        defaults |= SKY
+    return product.Product({**defaults, **keywords}, arrays, units)
 
 
 def write_reference(folder, kind, *, value=1.0, version="0.0.1", **keywords):
@@ -124,3 +142,9 @@ def make_request(*needs, override=None, **keys):
 def list_bytes(root):
     """Return relative path -> bytes of every file below `root`."""
     return {str(path.relative_to(root)): path.read_bytes() for path in sorted(root.rglob("*")) if path.is_file()}
+
+
+def mute():
+    """Keep what crds logs off the terminal."""
+    logging.getLogger("CRDS").addHandler(logging.NullHandler())
+    logging.disable(logging.WARNING)

@@ -15,11 +15,10 @@ REPO = Path(__file__).resolve().parents[1]
 SCRIPTS = REPO / "scripts"
 RULE_FILES = sorted((REPO / "rules").glob("*.smk"))
 TARGETS = ("all", "level1", "level2", "level3", "calibrations", "references", "quicklook", "report", "plan")
-TOOLS = ("simulate_night", "list_exposures", "list_failures", "lcrds")
+TOOLS = ("simulate_night", "list_exposures", "list_failures", "lcrds", "write_specs", "import_cache", "get_reference")
 TOOLS += ("list_affected", "list_candidates", "update_references", "sync_references", "serve_references")
 VERBS = ("make", "calibrate", "fit", "subtract", "divide", "trace", "solve", "extract", "build", "combine", "correct")
 VERBS += ("measure", "write", "resolve", "deliver", "check", "list", "simulate")
-TOOLS += ("import_cache", "get_reference")
 # What every product goes through; an edit there is a change of format, not of an algorithm.
 BORDER = {"cli", "errors", "schema", "product", "serial", "planes", "headers", "dq", "image", "references"}
 CEILINGS = {

@@ -89,8 +89,9 @@ def run(arguments=None):
     name, *rest = (sys.argv[1:] if arguments is None else arguments) or ["--help"]
     if name not in PROGRAMS:
         raise SystemExit(f"usage: lcrds PROGRAM [OPTION]...   programs: {', '.join(PROGRAMS)}")
-    os.environ.setdefault("CRDS_OBSERVATORY", OBSERVATORY)
-    os.environ.setdefault("CRDS_SERVER_URL", SERVERLESS)
+    for variable, value in {"CRDS_OBSERVATORY": OBSERVATORY, "CRDS_SERVER_URL": SERVERLESS}.items():
+        if os.environ.get(variable, "None") == "None":  # what a parent process that imported crds hands on
+            os.environ[variable] = value
     register()
     sys.argv = [f"lcrds {name}", *rest]
     runpy.run_module(PROGRAMS[name], run_name="__main__", alter_sys=True)

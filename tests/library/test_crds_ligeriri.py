@@ -1,12 +1,23 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 from astropy.io import fits
-from reference_cache import REPO, RULES, TYPES, list_bytes, make_cache, make_reference, read_rows, write_reference
+from reference_cache import (
+    ALL_TYPES,
+    REPO,
+    RULES,
+    TYPES,
+    list_bytes,
+    make_cache,
+    make_reference,
+    read_rows,
+    write_reference,
+)
 
 import crds_ligeriri
 from drs import product
@@ -51,7 +62,7 @@ def test_a_session_restores_the_environment_when_it_fails(monkeypatch):
 
 def test_rule_files_and_starting_rmaps_have_valid_checksums():
     assert len(MAPPINGS) == 1 + 2 + 2 * len(TYPES)
-    assert len(STARTING) == 2 * len(TYPES)
+    assert len(STARTING) == 2 * len(ALL_TYPES)
     done = run_crds("checksum", "--verify", *MAPPINGS, *STARTING, cache=RULES)
     assert done.returncode == 0, done.stderr
 
@@ -90,23 +101,16 @@ def test_the_rules_agree_with_the_types():
 
         for instrument in ("iris", "liger"):
             imap = crds.get_cached_mapping("ligeriri_0001.pmap").get_imap(instrument)
+            assert set(imap.selections) == {facts["filekind"].lower() for facts in ALL_TYPES.values()}
+            assert {filekind_to_keyword(facts["filekind"]) for facts in ALL_TYPES.values()} == {
+                facts["keyword"] for facts in ALL_TYPES.values()
+            }
             for kind, facts in TYPES.items():
                 rmap = imap.get_rmap(facts["filekind"].lower())
                 assert rmap.basename == f"ligeriri_{instrument}_{kind}_0001.rmap"
                 assert rmap.header["classes"] == ("Match", facts["selector"])
                 assert rmap.parkey == (tuple(PARKEYS[key] for key in facts["match"]), ("META.DATE",))
                 assert filekind_to_keyword(facts["filekind"]) == facts["keyword"]
-
-
-def test_the_specs_agree_with_the_types():
-    folder = REPO / "scripts" / "crds_ligeriri" / "ligeriri"
-    specs = json.loads((folder / "specs" / "combined_specs.json").read_text())
-    for kind, facts in TYPES.items():
-        filekind = facts["filekind"].lower()
-        for instrument in ("iris", "liger"):
-            assert specs[instrument][filekind]["suffix"] == kind
-            assert (folder / "specs" / f"{instrument}_{filekind}.rmap").is_file()
-        assert (folder / "tpns" / specs["all"][filekind]["tpn"]).is_file()
 
 
 @pytest.mark.parametrize(
@@ -153,6 +157,66 @@ def test_stock_programs_work_on_the_cache(cache, tmp_path):
     assert run_crds("nonsense", cache=cache).returncode == 1
 
 
+PROGRAMS = """
+import contextlib, io, json, logging, sys
+import crds_ligeriri
+answers = []
+for arguments in json.loads(sys.argv[1]):
+    crds_ligeriri.register()
+    from crds.core import log
+    log.reset()
+    output = io.StringIO()
+    handler = logging.StreamHandler(output)
+    logging.getLogger("CRDS").addHandler(handler)
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
+        try:
+            crds_ligeriri.run(arguments)
+            status = 0
+        except SystemExit as end:
+            status = end.code or 0
+    logging.getLogger("CRDS").removeHandler(handler)
+    answers.append([status, output.getvalue()])
+print(json.dumps(answers))
+"""
+
+
+def test_each_program_of_lcrds_on_an_ingest(cache, tmp_path):
+    """All of them in one process: what an operator gives by hand, and what scripts/deliver_references.py does."""
+    copied = shutil.copytree(cache, tmp_path / "crds")
+    rules = copied / "mappings" / "ligeriri"
+    path = write_reference(tmp_path, "flat", FILTER="K")
+    exposure = tmp_path / "exposure.fits"
+    header = fits.Header({"INSTRUME": "IRIS", "DETECTOR": "IMG1", "INSTERA": "0.0.1", "READMODE": "DEFAULT"})
+    header.update({"SUBARRAY": "FULL", "FILTER": "K", "PUPIL": "CLEAR", "EXPDTST": "2024-09-24T10:00:00"})
+    fits.PrimaryHDU(header=header).writeto(exposure)
+    old, new, name = "ligeriri_0001.pmap", "ligeriri_0002.pmap", "ligeriri_iris_flat_0002.rmap"
+    insert = ["insert_reference", "--old-rmap", rules / "ligeriri_iris_flat_0001.rmap", "--new-rmap", rules / name]
+    dark = "iris_img1_dark_20240101t000000_0.0.1.fits"
+    asked = [
+        ("certify", ["-z", path, "--comparison-context", old], 0, "conforms to FITS standards"),
+        ("refactor2", [*insert, "--references", path], 0, "Inserting"),
+        ("newcontext", [old, name], 0, "ligeriri_iris_0002.imap"),
+        ("checksum", ["--verify", rules / "ligeriri_iris_flat_0001.rmap"], 0, "Verifying"),
+        ("diff", [f"crds://{old}", f"crds://{new}", "--print-affected-types"], 1, "iris       flat"),
+        ("matches", ["--files", dark, "--contexts", old], 0, "'IMG1'"),
+        ("uses", ["--files", dark], 0, "ligeriri_iris_dark_0001.rmap"),
+        ("list", ["--mappings", "--contexts", old], 0, "ligeriri_liger_0001.imap"),
+        ("bestrefs", ["--files", exposure, "--new-context", new, "--types", "flat", "--print-affected"], 0, path.name),
+        ("sync", ["--contexts", old, "--fetch-references"], -1, "Required server connection unavailable"),
+    ]
+    arguments = [[program, *map(str, rest)] for program, rest, _, _ in asked]
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("CRDS_")}
+    environ |= {"CRDS_PATH": str(copied), "PYTHONPATH": str(REPO / "scripts")}
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAMS, json.dumps(arguments)],
+        env=environ, cwd=rules, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answers = json.loads(done.stdout.splitlines()[-1])
+    for (program, _, status, text), (found, output) in zip(asked, answers, strict=True):
+        assert (program, found, text in output) == (program, status, True), output
+
+
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
@@ -187,7 +251,8 @@ def test_certify_looks_at_the_arrays(tmp_path):
         for hdu in hdus:
             hdu.add_checksum()
     done = run_crds("certify", "-z", path, "--comparison-context", "ligeriri_0001.pmap", cache=RULES)
-    assert done.returncode == 2
+    assert done.returncode == 3
+    assert "is not a valid DarkModel" in done.stderr
     assert "has_type(SCI_ARRAY" in done.stderr
     assert "Missing required array 'ERR'" in done.stderr
 
@@ -198,3 +263,12 @@ def test_the_tests_leave_the_rules_alone(cache):
     assert {name for name in list_bytes(RULES) if name.endswith("map")} == {
         f"mappings/ligeriri/{path.name}" for path in MAPPINGS
     }
+
+
+def test_lcrds_overrides_what_a_process_that_imported_crds_hands_on(monkeypatch):
+    monkeypatch.setenv("CRDS_OBSERVATORY", "None")
+    monkeypatch.setenv("CRDS_SERVER_URL", "None")
+    monkeypatch.setattr(crds_ligeriri.runpy, "run_module", lambda *arguments, **options: None)
+    monkeypatch.setattr(sys, "argv", [])
+    crds_ligeriri.run(["list"])
+    assert os.environ["CRDS_OBSERVATORY"] == "ligeriri"

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 from crds import data_file
-from crds.core import config, timestamp, utils
+from crds.core import config, log, timestamp, utils
 
 from . import FILEKINDS, HERE, INSTRUMENTS, TYPES
 
@@ -17,8 +17,11 @@ PARKEYS = {
     "INSTRUME": "META.INSTRUMENT.NAME",
     "INSTERA": "META.INSTRUMENT.ERA",
     "DETECTOR": "META.INSTRUMENT.DETECTOR",
+    "INSTMODE": "META.INSTRUMENT.MODE",
     "FILTER": "META.INSTRUMENT.FILTER",
     "PUPIL": "META.INSTRUMENT.PUPIL",
+    "SCALE": "META.INSTRUMENT.SCALE",
+    "GRATING": "META.INSTRUMENT.GRATING",
     "READMODE": "META.EXPOSURE.READMODE",
     "SUBARRAY": "META.SUBARRAY.NAME",
     "EXPDTST": "META.DATE",
@@ -96,8 +99,7 @@ def get_cross_strapped_pairs(header):
 
 def filekind_to_keyword(filekind):
     """Return the keyword in which a dataset records its reference."""
-    special = {"nonlincoeff": "R_LINEAR"}
-    return special.get(filekind.lower(), "R_" + filekind.upper()[:6])
+    return TYPES.unified_defs["all"][filekind.lower()]["keyword"]
 
 
 def get_env_prefix(instrument):
@@ -134,4 +136,13 @@ def get_extra_tpninfos(refpath):
 
 
 def project_check(refpath, rmapping=None):
-    """Check nothing more: a delivery checks the file against its product schema as well."""
+    """Refuse a reference that disagrees with the schema of its data model (config/products).
+
+    The schemas and their reader are beside this add-on; where it is used without them, a warning says so.
+    """
+    try:
+        from drs import product
+    except ImportError as error:
+        log.warning("Without the library drs", refpath, "is not compared with the schema of its model:", str(error))
+    else:
+        product.read(refpath, models=TYPES.unified_defs["all"][get_file_properties(refpath)[1]]["model"])
