@@ -25,6 +25,7 @@ from drs.references import (
 
 ADVICE = "deliver a reference for it, override it, or choose another context"
 CORRECT = "correct override in"
+USUAL = ("Match", "UseAfter")  # selectors of rules that name none
 MEND = "cannot be used: copy the cache again"
 NIGHT, EXPOSURE = "config.yaml", "exposures.yaml"  # who names an override
 PLACE = ("INSTRUME", "DETECTOR")  # an override holds for one detector
@@ -245,7 +246,7 @@ class Rules:
 
     def __init__(self, crds, name):
         """Load the context; one that cannot be loaded ends the batch."""
-        self.name = name
+        self.name, self._observatory = name, name.partition("_")[0]
         self._crds = crds
         self._described, self._dates = {}, {}
         try:
@@ -254,13 +255,14 @@ class Rules:
                 dict(zip(CASE, ("NONE", "2000-01-01 00:00:00"), strict=True)),
                 ["none"],
                 context=self.name,
-                observatory="ligeriri",
+                observatory=self._observatory,
             )
         except crds.CrdsUnknownInstrumentError:
             pass
         except (Exception, SystemExit) as error:
+            text = " ".join(str(error).split())
             raise ReductionError(
-                f"CRDS context {self.name} cannot be used: {error}; copy the cache again or name another context"
+                f"CRDS context {self.name} cannot be used: {text}; copy the cache again or name another context"
             ) from error
 
     def ask(self, keys, filekinds):
@@ -269,7 +271,7 @@ class Rules:
             return {}
         header = {**keys, "EXPDTST": matching_date(keys["EXPDTST"])}
         try:
-            answers = self._crds.getrecommendations(header, filekinds, context=self.name, observatory="ligeriri")
+            answers = self._crds.getrecommendations(header, filekinds, context=self.name, observatory=self._observatory)
         except self._crds.CrdsUnknownInstrumentError as error:
             return dict.fromkeys(filekinds, f"NOT FOUND {error}")
         except (Exception, SystemExit) as error:
@@ -290,7 +292,7 @@ class Rules:
                 self._described[key] = {"rmap": None, "selector": None, "offers": ""}
             else:
                 offers = "; ".join(f"{path} {', '.join(values)}" for path, values in rmap.get_parkey_map().items())
-                selector = rmap.header["classes"][-1]
+                selector = rmap.header.get("classes", USUAL)[-1]
                 self._described[key] = {"rmap": rmap.basename, "selector": selector, "offers": offers}
         return self._described[key]
 
@@ -299,7 +301,7 @@ class Rules:
         key = (instrument.lower(), filekind, name)
         if key not in self._dates:
             matches = self.get_rmap(instrument, filekind).file_matches(name)
-            dates = {row[-1][-1][1] for row in matches}
+            dates = {" ".join(value for _, value in row[-1]) for row in matches}
             self._dates[key] = ", ".join(sorted(dates))
         return self._dates[key]
 
