@@ -255,10 +255,15 @@ def _make_rmap(base, old, new, paths, *, certify):
         certify_files(paths, base, observatory="ligeriri", skip_banner=True, check_rmap=False)
     path = config.locate_mapping(new)
     refactor.rmap_insert_references(config.locate_mapping(old), path, paths, "ligeriri")
-    refactor.update_derivation(path, "NONE" if f"_{EMPTY}." in old else old)
+    refactor.update_derivation(path, "NONE" if is_empty(old) else old)
     # dont_parse: the slow parse looks for duplicate keys, which crds itself cannot have written
     certify_files([path], base, observatory="ligeriri", skip_banner=True, check_rmap=False, dont_parse=True)
     return new
+
+
+def is_empty(name):
+    """Return True for the name of an empty rule file, from which the first rules of a type are made."""
+    return f"_{EMPTY}." in name
 
 
 def _list_changes(crds, old, new):

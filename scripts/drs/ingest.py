@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from drs import product
-from drs.derivation import copy_file, derive_context, describe_references, load_context
+from drs.derivation import copy_file, derive_context, describe_references, is_empty, load_context
 from drs.errors import ReductionError
 from drs.lock import hold_cache
 from drs.references import find_context, mapping_path, read_json, read_server_config, reference_path, sha1
@@ -147,8 +147,8 @@ def _prepare(references, types, cache, work, *, context, supersede):
 def _refuse_duplicates(described, digests, cache, config):
     """Refuse a file whose bytes have another name already, or whose name has other bytes."""
     known = config.get("download_metadata") or {}
-    sizes = {}
-    for path in sorted(reference_path(cache, "", "").glob("*/[!.]*")):
+    names, sizes = sorted(reference_path(cache, "", "").glob("*/[!.]*")), {}
+    for path in names:
         sizes.setdefault(path.stat().st_size, []).append(path)
     first = {}
     for entry in described:
@@ -160,6 +160,11 @@ def _refuse_duplicates(described, digests, cache, config):
         if place.exists() and sha1(place) != digest:
             raise ReductionError(
                 f"{path}: {place} has this name and other bytes; give the new reference another date or version"
+            )
+        if alike := next((other for other in names if other.name.lower() == name and other.name != name), None):
+            raise ReductionError(
+                f"{path} and {alike} differ by the case of letters only, which programs of crds do not tell; "
+                "give the new reference another date or version"
             )
         for other in sizes.get(path.stat().st_size, []):
             if other.name != name and (known.get(other.name, {}).get("sha1sum") or sha1(other)) == digest:
@@ -224,7 +229,7 @@ def format_changes(result, *, dry_run):
     lines = [f"{name}: {result['base']} holds it already" for name in result["held"]]
     if not result["delivered"]:
         return [*lines, f"nothing to deliver: {result['operational']} stays operational"]
-    lines += [f"{old} -> {new}" for old, new in result["names"].items()]
+    lines += [f"{'new' if is_empty(old) else old} -> {new}" for old, new in result["names"].items()]
     for rmap, changes in result["changes"].items():
         for action, before, after, case in changes:
             what = f"{before} by {after}" if action == "replace" else before or after

@@ -86,7 +86,9 @@ def test_an_older_context_can_be_built_on(cache, deliver, tmp_path, caplog):
 
 def test_the_first_reference_of_a_spectrograph_type(cache, deliver, tmp_path):
     path = write_reference(tmp_path, "rectmat")
-    assert "ligeriri_iris_rectmat_0001.rmap" in deliver(path)["made"]
+    made = deliver(path)
+    assert "ligeriri_iris_rectmat_0001.rmap" in made["made"]
+    assert "new -> ligeriri_iris_rectmat_0001.rmap" in ingest.format_changes(made, dry_run=False)
     keys = {"DETECTOR": "IFS", "INSTMODE": "LENSLET", "SCALE": 0.014, "GRATING": "K4000"}
     assert resolve(cache, "rectmat", **keys)["rectmat"]["file"] == path.name
     other = resolve(cache, "rectmat", **{**keys, "SCALE": 0.025})["rectmat"]
@@ -152,6 +154,14 @@ def test_other_bytes_of_a_name_are_refused(deliver, tmp_path):
     deliver(write_reference(tmp_path, "dark"))
     with pytest.raises(ReductionError, match="has this name and other bytes; give the new reference another date"):
         deliver(write_reference(tmp_path, "dark", value=2.0))
+
+
+def test_a_name_that_differs_by_the_case_of_letters_is_refused(cache, deliver, tmp_path):
+    path = write_reference(tmp_path, "dark")
+    other = reference_path(cache, "IRIS", path.name.upper())
+    other.write_bytes(b"published long ago")
+    with pytest.raises(ReductionError, match=rf"{path.name} and .*{other.name} differ by the case of letters only"):
+        deliver(path)
 
 
 def test_two_of_one_case_are_refused_with_both_named(cache, deliver, tmp_path):
