@@ -25,6 +25,7 @@ NAMES = ("DO_NOT_USE", "SATURATED", "JUMP_DET", "AD_FLOOR", "CHARGELOSS", "PERSI
 PIXEL_NAMES = ("NO_GAIN_VALUE", "NO_SAT_CHECK", "NO_LIN_CORR", "UNRELIABLE_SLOPE", "REFERENCE_PIXEL")
 FLAGS = {"GOOD": 0} | {name: 1 << bit for bit, name in enumerate(NAMES)}
 FLAGS |= {name: 1 << bit for bit, name in enumerate(PIXEL_NAMES, start=16)}
+BLOCK_ROWS = 64  # as `fit_ramp` takes them by itself
 
 
 def read_memory(ramp):
@@ -58,8 +59,8 @@ def ours(ramp, *, method, threshold=None, details=False):
     maps = build_maps(ramp.rate.shape, **{name: getattr(ramp, name) for name in MAPS})
     reads, chain, shape = ramp.reads[np.newaxis], make_chain(ramp.times_s[np.newaxis]), ramp.rate.shape
     blocks = []
-    for start in range(0, shape[0], settings["block_rows"]):
-        rows = slice(start, start + settings["block_rows"])
+    for start in range(0, shape[0], BLOCK_ROWS):
+        rows = slice(start, start + BLOCK_ROWS)
         blocks.append((rows, np.ascontiguousarray(reads[:, :, rows]), maps.cut(rows)))
 
     def call():

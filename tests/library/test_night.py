@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 from astropy.io import fits
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from nights import INSTRUMENTS, RULES, ifs_scan, night, scan
 
@@ -394,6 +394,7 @@ dates = st.one_of(st.datetimes(), st.datetimes(timezones=st.timezones())).map(la
 values = st.one_of(text, dates, st.integers(-5, 10**6), st.floats(allow_nan=False, allow_infinity=False), st.booleans())
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # a busy machine is no fault
 @given(
     st.dictionaries(
         st.sampled_from(
