@@ -32,18 +32,17 @@ rule make_dark:
         mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(3 * input.size_mb)),
         runtime=15,
     params:
-        **config["make_dark"],
+        options=options(config["make_dark"]),
         rates=lambda wildcards, input: [f"--rate={path}" for path in input.rates],
         useafter=lambda wildcards: PLAN.combinations[wildcards.name]["useafter"],
-        minimum=lambda wildcards: PLAN.combinations[wildcards.name]["minimum"],
+        minimum=lambda wildcards: f"--minimum={PLAN.combinations[wildcards.name]['minimum']}",
     shell:
         """
         NUMBA_NUM_THREADS={threads} python {input.script:q} \
             {params.rates:q} \
             --useafter {params.useafter:q} \
-            --minimum {params.minimum} \
-            --clip-sigma {params.clip_sigma} \
-            --hot-threshold-sigma {params.hot_threshold_sigma} \
+            {params.minimum} \
+            {params.options:q} \
             --mark-refusal \
             --output {output.dark:q} \
             >{log:q} 2>&1
@@ -73,11 +72,11 @@ rule make_flat:
         mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(3 * input.size_mb)),
         runtime=15,
     params:
-        **config["make_flat"],
+        options=options(config["make_flat"]),
         rates=lambda wildcards, input: [f"--rate={path}" for path in input.rates],
         manifests=lambda wildcards, input: [f"--manifest={path}" for path in input.manifests],
         useafter=lambda wildcards: PLAN.combinations[wildcards.name]["useafter"],
-        minimum=lambda wildcards: PLAN.combinations[wildcards.name]["minimum"],
+        minimum=lambda wildcards: f"--minimum={PLAN.combinations[wildcards.name]['minimum']}",
         cache=CACHE,
         night_cache=NIGHT_CACHE,
     shell:
@@ -88,10 +87,8 @@ rule make_flat:
             --cache {params.cache:q} \
             --night-cache {params.night_cache:q} \
             --useafter {params.useafter:q} \
-            --minimum {params.minimum} \
-            --clip-sigma {params.clip_sigma} \
-            --minimum-signal-e-per-s {params.minimum_signal_e_per_s} \
-            --minimum-response {params.minimum_response} \
+            {params.minimum} \
+            {params.options:q} \
             --mark-refusal \
             --output {output.flat:q} \
             >{log:q} 2>&1
@@ -128,10 +125,10 @@ rule make_sky:
         mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(3 * input.size_mb)),
         runtime=15,
     params:
-        **config["make_sky"],
+        options=options(config["make_sky"]),
         rates=lambda wildcards, input: [f"--rate={path}" for path in input.rates],
         manifests=lambda wildcards, input: [f"--manifest={path}" for path in input.manifests],
-        minimum=lambda wildcards: PLAN.combinations[wildcards.name]["minimum"],
+        minimum=lambda wildcards: f"--minimum={PLAN.combinations[wildcards.name]['minimum']}",
         cache=CACHE,
         night_cache=NIGHT_CACHE,
     shell:
@@ -141,9 +138,8 @@ rule make_sky:
             {params.manifests:q} \
             --cache {params.cache:q} \
             --night-cache {params.night_cache:q} \
-            --minimum {params.minimum} \
-            --clip-sigma {params.clip_sigma} \
-            --source-threshold-sigma {params.source_threshold_sigma} \
+            {params.minimum} \
+            {params.options:q} \
             --mark-refusal \
             --output {output.sky:q} \
             >{log:q} 2>&1

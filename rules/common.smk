@@ -15,7 +15,7 @@ from snakemake.exceptions import WorkflowError
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from drs.lock import hold_night
-from drs.plan import Plan
+from drs.plan import Plan, options
 from drs.schema import find_problems
 
 if problems := find_problems(f"{workflow.basedir}/config/schema.yaml", dict(config)):

@@ -8,7 +8,7 @@ OUTPUTS:
 STEPS: fit_ramp (flags, saturation, bias, reference pixels, non-linearity, gain, jumps, fit)
 """
 
-SEEING = [path for path in (config["fit_ramp"]["seeing"],) if path]
+LISTED = ("seeing", "chi_square", "skip_steps")  # no plain options
 
 
 rule fit_ramp:
@@ -16,11 +16,11 @@ rule fit_ramp:
     input:
         ramp=PLAN.raw,
         manifest=PLAN.level1_references,
-        seeing=SEEING,
+        seeing=lambda wildcards: PLAN.seeing(wildcards, config["fit_ramp"]["seeing"]),
         script=source("fit_ramp"),
         library=source(
             *("drs/chain", "drs/detector", "drs/exposure", "drs/jumps", "drs/pixels", "drs/ramp", "drs/ramp_lanes"),
-            *("drs/ramp_pixels", "drs/raw", "drs/reads", "drs/reduction", "drs/refpix", "drs/region", "drs/sampling"),
+            *("drs/ramp_pixels", "drs/raw", "drs/reads", "drs/rate", "drs/refpix", "drs/region", "drs/sampling"),
             *("drs/seeing", "drs/shrinkage", "drs/signal", "drs/variance", "drs/windows"),
         ),
     output:
@@ -31,19 +31,21 @@ rule fit_ramp:
         "benchmarks/fit_ramp/{obs}_{exp}.tsv"
     conda:
         "../envs/reduction.yaml"
+    threads: lambda wildcards: 2 if PLAN.raw_mb(wildcards) > 100 else 1  # short jobs run side by side
     resources:
         mem_mb=lambda wildcards, attempt: attempt * (350 + PLAN.raw_mb(wildcards) // 3),
         runtime=15,
     params:
-        **{key: value for key, value in config["fit_ramp"].items() if key not in ("seeing", "chi_square", "skip_steps")},
+        options=options({key: value for key, value in config["fit_ramp"].items() if key not in LISTED}),
         corrections=lambda wildcards: json.dumps(PLAN.exposure(wildcards)["corrections"], sort_keys=True),
         dropped=lambda wildcards: json.dumps(PLAN.exposure(wildcards)["dropped"]),
+        notes=lambda wildcards: [f"--note={note}" for note in PLAN.exposure(wildcards)["notes"]],
         identity=lambda wildcards: json.dumps(PLAN.identity(wildcards), sort_keys=True),
-        readout=lambda wildcards: PLAN.readout(wildcards),
+        readout=lambda wildcards: options(PLAN.readout(wildcards)),
         cache=CACHE,
         night_cache=NIGHT_CACHE,
         ramp=lambda wildcards: PLAN.ramp_option(wildcards),
-        seeing=[f"--seeing={path}" for path in SEEING],
+        seeing=lambda wildcards, input: [f"--seeing={path}" for path in input.seeing],
         skip_steps=[f"--skip-step={step}" for step in config["fit_ramp"]["skip_steps"]],
         chi_square="--chi-square" if config["fit_ramp"]["chi_square"] else "",
     shell:
@@ -55,23 +57,11 @@ rule fit_ramp:
             --night-cache {params.night_cache:q} \
             --corrections {params.corrections:q} \
             --drop {params.dropped:q} \
-            --method {params.method:q} \
-            --n-coadd {params.n_coadd} \
-            --jump-threshold-sigma {params.jump_threshold_sigma} \
-            --jump-neighbour-sigma {params.jump_neighbour_sigma} \
-            --large-jump-e {params.large_jump_e} \
-            --after-jump-s {params.after_jump_s} \
-            --snowball-minimum-pix {params.snowball_minimum_pix} \
-            --snowball-growth {params.snowball_growth} \
-            --saturation-grow-pix {params.saturation_grow_pix} \
-            --refpix-smoothing-rows {params.refpix_smoothing_rows} \
-            --noise-box-pix {params.noise_box_pix} \
-            --border-pix {params.readout[border_pix]} \
-            --n-channel {params.readout[n_channel]} \
+            {params.notes:q} \
+            {params.options:q} \
+            {params.readout:q} \
             {params.seeing:q} \
-            --seeing-maximum-arcsec {params.seeing_maximum_arcsec} \
             --keys {params.identity:q} \
-            --block-rows {params.block_rows} \
             {params.skip_steps:q} {params.chi_square} \
             --mark-refusal \
             --output {output.rate:q} \

@@ -33,7 +33,7 @@ rule calibrate_image:
     params:
         sky=lambda wildcards, input: [f"--sky={path}" for path in input.sky],
         sky_method=lambda wildcards: PLAN.sky(wildcards, config["calibrate_image"]["sky"])[0],
-        source_threshold_sigma=config["calibrate_image"]["source_threshold_sigma"],
+        options=options({key: value for key, value in config["calibrate_image"].items() if key != "sky"}),
         cache=CACHE,
         night_cache=NIGHT_CACHE,
     shell:
@@ -46,7 +46,7 @@ rule calibrate_image:
             --instrument {input.instrument:q} \
             {params.sky:q} \
             --sky-method {params.sky_method:q} \
-            --source-threshold-sigma {params.source_threshold_sigma} \
+            {params.options:q} \
             --mark-refusal \
             --output {output.image:q} \
             >{log:q} 2>&1

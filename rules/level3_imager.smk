@@ -27,14 +27,13 @@ rule combine_images:
         mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(8 * input.size_mb)),
         runtime=30,
     params:
-        **config["combine_images"],
+        options=options(config["combine_images"]),
         images=lambda wildcards, input: [f"--image={path}" for path in input.images],
     shell:
         """
         NUMBA_NUM_THREADS={threads} python {input.script:q} \
             {params.images:q} \
-            --clip-sigma {params.clip_sigma} \
-            --clip-gradient {params.clip_gradient} \
+            {params.options:q} \
             --mark-refusal \
             --output {output.mosaic:q} \
             >{log:q} 2>&1

@@ -70,12 +70,12 @@ rule measure_quality:
         mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(6 * input.size_mb)),
         runtime=10,
     params:
-        **config["measure_quality"],
+        options=options(config["measure_quality"]),
     shell:
         """
         python {input.script:q} \
             --product {input.product:q} \
-            --source-threshold-sigma {params.source_threshold_sigma} \
+            {params.options:q} \
             --output {output.quality:q} \
             >{log:q} 2>&1
         """
@@ -100,12 +100,12 @@ rule write_preview:
         mem_mb=lambda wildcards, input, attempt: attempt * (600 + int(6 * input.size_mb)),
         runtime=10,
     params:
-        **config["write_preview"],
+        options=options(config["write_preview"]),
     shell:
         """
         python {input.script:q} \
             --product {input.product:q} \
-            --max-size-pix {params.max_size_pix} \
+            {params.options:q} \
             --output {output.preview:q} \
             >{log:q} 2>&1
         """

@@ -17,10 +17,12 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
+REPO = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(REPO / "scripts")]
+
 import known_ramps
 import numpy as np
 import peers
-from conftest import REPO
 from ramps import write_ramp, write_references
 
 from drs.chain import make_chain

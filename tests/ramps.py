@@ -38,6 +38,7 @@ FIT_OPTIONS = {
     "method": "likelihood",
     "n-coadd": 2,
     "jump-threshold-sigma": 4.5,
+    "jump-flicker": 0.0,
     "jump-neighbour-sigma": 1000.0,
     "large-jump-e": 1e9,
     "after-jump-s": 0.0,
@@ -46,6 +47,8 @@ FIT_OPTIONS = {
     "saturation-grow-pix": 0,
     "refpix-smoothing-rows": 1,
     "noise-box-pix": 7,
+    "border-pix": 0,
+    "n-channel": 1,
     "block-rows": 5,
 }
 

@@ -7,8 +7,7 @@ import known_ramps
 import numpy as np
 import peers
 import pytest
-from bench_ramp import predict_false
-from conftest import REPO
+from bench_ramp import REPO, predict_false
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -163,14 +163,17 @@ PULLS = {
 
 def format_table(night):
     """Return the figures of a night as text."""
+    detectors = [name for name in DETECTORS if (night / "truth" / f"{'_'.join(name).lower()}_detector.fits").exists()]
+    if not detectors or not any((night / "level3").glob("*.fits")):
+        return f"{night} has no mosaic to compare: reduce a night of preset tiny or demo"
     lines = [f"{'detector':<10} {'pulls of':<24} {'n':>8} {'mean':>8} {'width':>7} {'largest':>8}"]
-    for detector in DETECTORS:
+    for detector in detectors:
         for name, measure in PULLS.items():
             pulls = measure(night, *detector)
             numbers = f"{pulls.size:>8} {pulls.mean():>+8.4f} {pulls.std():>7.4f} {np.abs(pulls).max():>8.2f}"
             lines.append(f"{' '.join(detector):<10} {name:<24} {numbers}")
     lines.append(f"{'detector':<10} {'stars':>6} {'flux ratio - 1':>16} {'largest offset [pix]':>22}")
-    for detector in DETECTORS:
+    for detector in detectors:
         stars = measure_stars(night, *detector)
         bias = np.average([star.ratio for star in stars], weights=[star.error**-2 for star in stars]) - 1
         farthest = max(star.offset_pix for star in stars)

@@ -47,6 +47,7 @@ class Plan(NamedTuple):
     n_coadd: int
     solve: bool
     threshold_sigma: float
+    flicker: float
     strong_sigma: float
     large_e: float
     rounding_e2: float = 0.005  # variance of a float32 signal near 1e5 e-; keeps noiseless ramps free of jumps

@@ -41,6 +41,50 @@ class Json(click.ParamType):
             self.fail(f"is not JSON: {error}", param, ctx)
 
 
+class Places(Json):
+    """A JSON list of pairs of whole numbers."""
+
+    name = "[[group, read], ...]"
+
+    def convert(self, value, param, ctx):
+        """Return the list."""
+        places = super().convert(value, param, ctx)
+        pairs = [isinstance(p, list) and len(p) == 2 and all(type(n) is int for n in p) for p in _as_list(places)]
+        if not isinstance(places, list) or not all(pairs):
+            self.fail(f"{value} is no list of [group, read]", param, ctx)
+        return places
+
+
+def _as_list(document):
+    """Return a document that is a list, else an empty one."""
+    return document if isinstance(document, list) else []
+
+
+class Odd(click.IntRange):
+    """An odd number from 1 on."""
+
+    def __init__(self):
+        super().__init__(min=1)
+
+    def convert(self, value, param, ctx):
+        """Return the number."""
+        number = super().convert(value, param, ctx)
+        if number % 2 == 0:
+            self.fail(f"{number} is no odd number", param, ctx)
+        return number
+
+
+class Finite(click.FloatRange):
+    """A number in a range; nan, which compares with nothing, is not in it."""
+
+    def convert(self, value, param, ctx):
+        """Return the number."""
+        number = super().convert(value, param, ctx)
+        if number != number:
+            self.fail("nan is no number", param, ctx)
+        return number
+
+
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
 new_file = click.Path(dir_okay=False, path_type=Path)

@@ -9,7 +9,7 @@ from drs import product
 from drs.dq import Flag
 from drs.errors import ReductionError
 from drs.planes import Plane, split_rows
-from drs.region import find_frame, find_region
+from drs.region import check_place, find_frame, find_region
 from drs.windows import cut_part, find_border, find_windows
 
 MODELS = {
@@ -48,7 +48,7 @@ class PixelMaps(NamedTuple):
 def build_maps(shape, dq=None, **arrays):
     """Return the maps of a detector; what is no calibration is replaced and flagged.
 
-    A saturation that is NaN, a bias or coefficient that is not finite: no check, no bias, no correction, with
+    A saturation that is not positive, a bias or coefficient that is not finite: no check, no bias, no correction, with
     NO_SAT_CHECK, UNRELIABLE_BIAS, NO_LIN_CORR. A gain that is not positive and finite: NaN, NO_GAIN_VALUE. A read noise
     that is negative or not finite: NaN, UNRELIABLE_SLOPE and DO_NOT_USE, as no error can be given.
 
@@ -69,7 +69,7 @@ def build_maps(shape, dq=None, **arrays):
     coefficients = arrays.pop("nonlin_coefficients", np.empty((0, *shape), np.float32))
     maps = {name: _check_shape(name, array, shape) for name, array in {**arrays, "nonlin": coefficients}.items()}
     saturation = maps.get("saturation_dn", np.broadcast_to(np.float32(np.inf), shape))
-    no_check = _flag(flags, np.isnan(saturation), Flag.NO_SAT_CHECK)
+    no_check = _flag(flags, ~is_usable("saturation", saturation), Flag.NO_SAT_CHECK)
     bias = maps.get("bias_dn", np.broadcast_to(np.float32(0), shape))
     no_bias = ~np.isfinite(bias)
     _flag(flags, no_bias, Flag.UNRELIABLE_BIAS)
@@ -84,7 +84,8 @@ def build_maps(shape, dq=None, **arrays):
     else:
         no_noise = ~is_usable("readnoise", noise)
         _flag(flags, no_noise, NO_NOISE)
-        noise = _replace(noise, no_noise, np.nan)
+        rounding = np.nan_to_num(gain / np.sqrt(np.float32(12)))
+        noise = np.maximum(_replace(noise, no_noise, np.nan), rounding)  # a read noise of 0 would weigh infinitely
     return PixelMaps(
         flags,
         _replace(saturation, no_check, np.inf),
@@ -210,6 +211,10 @@ def open_maps(paths, keywords, shape, *, subarray_map=None, border_pix=0):
             plane = reference.arrays[extension]
             text = f"{kind} reference {path}"
             region = find_region(plane.shape[-2:], keywords, shape, name=text)
+            if plane.shape[-2:] == tuple(shape):
+                check_place(reference.keywords, keywords, name=text)
+            if kind == "nonlin" and plane.shape[0] < 2:
+                raise ReductionError(f"{text} has one coefficient per pixel, expected 2 or more: give a whole one")
             map_shapes.append(plane.shape[-2:])
             flags.append(_Map(reference.arrays["DQ"], region))
             if kind != "dq":

@@ -108,6 +108,10 @@ def correction_lines(raw, corrections):
     lines = []
     for correction in corrections:
         for key, value in correction["set"].items():
-            line = f"corrected {key} = {value!r} (was {raw.get(key)!r}): {correction['reason']}"
-            lines.append(re.sub("[^ -~]", "?", " ".join(line.split())))
-    return tuple(lines)
+            lines.append(f"corrected {key} = {value!r} (was {raw.get(key)!r}): {correction['reason']}")
+    return plain_lines(lines)
+
+
+def plain_lines(texts):
+    """Return texts as HISTORY can hold them: printable ASCII, one line each."""
+    return tuple(re.sub("[^ -~]", "?", " ".join(text.split())) for text in texts)

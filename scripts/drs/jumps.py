@@ -20,7 +20,7 @@ from drs.chain import LARGE, STRONG
 
 MIN_NEIGHBOURS = 3  # of 8, in the same difference, for a pixel to belong to an extended event
 RING = 2.0  # strong members per root of the saturating ones; a full ring around a core has 2 sqrt(pi) = 3.5
-MAX_MEMBERS = 2_000_000
+MAX_MEMBERS = 300_000
 MEMBER = np.dtype([("DIFFERENCE", "i4"), ("Y", "i4"), ("X", "i4"), ("STRONG", "?")])
 SNOWBALL = np.dtype([("DIFFERENCE", "i4"), ("Y", "f8"), ("X", "f8"), ("RADIUS_PIX", "f8")])
 

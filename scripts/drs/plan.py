@@ -6,6 +6,7 @@ from drs.keywords import CONFIGURATION, IDENTITY
 
 PICTURED = ("calibrations", "level2", "level3")
 ON_SKY = ("science", "sky")
+THROUGH_SKY = (*ON_SKY, "telluric", "flux-star", "psf-star")
 
 
 def level1(row):
@@ -32,6 +33,15 @@ def quality(product):
 def picture(product):
     """Return the preview of a product."""
     return f"quicklook/{product.removesuffix('.fits')}.png"
+
+
+def options(section):
+    """Return a section of the configuration as options of a command: --key-with-dashes=value.
+
+    Snakemake compares the parameters of a job as a set of values without names: a plain 2 in place of a 1 is not seen
+    where another parameter is 2.
+    """
+    return [f"--{key.replace('_', '-')}={value}" for key, value in section.items()]
 
 
 class Plan:
@@ -107,6 +117,10 @@ class Plan:
         row = self.exposure(wildcards)
         return f"--reads=plan/reads/{row['id']}.txt" if len(row["files"]) > 1 else f"--ramp={self.raw(wildcards)[0]}"
 
+    def seeing(self, wildcards, table):
+        """Return the table of the seeing (or none) for an exposure: it matters for what is seen through the sky."""
+        return [table] if table and self.exposure(wildcards)["kind"] in THROUGH_SKY else []
+
     def raw_mb(self, wildcards):
         """Return the size of the Level 0 files of an exposure in MiB."""
         return sum(Path(path).stat().st_size for path in self.raw(wildcards)) >> 20
@@ -121,8 +135,8 @@ class Plan:
         return {key: keys[key] for key in (*CONFIGURATION, *IDENTITY, "IMTYPE", "EXPDTST")}
 
     def readout(self, wildcards):
-        """Return how an exposure was read out: border_pix, n_channel, reference_output_pix."""
-        return self.exposure(wildcards)["readout"]
+        """Return how an exposure was read out: border_pix, n_channel."""
+        return {key: self.exposure(wildcards)["readout"][key] for key in ("border_pix", "n_channel")}
 
     def megapixels(self, wildcards):
         """Return the size of an exposure's detector in million pixels; that of the largest where it is not stated."""

@@ -29,8 +29,7 @@ from drs.serial import make_image, open_images, read_image, write_hdu
 VERSION = "0.1.0"
 IMAGE_ARRAYS = ("SCI", "ERR", "DQ", "VAR_POISSON", "VAR_RNOISE", "VAR_DARK")
 REFUSED = "REFUSED: "
-CARD_LENGTH = 80
-HISTORY_LENGTH = 72
+CARD_LENGTH, VALUE_END, HISTORY_LENGTH = 80, 30, 72
 INDENT = "  "
 STEP_KEYWORDS = {
     "dq_init": "S_DQINIT",
@@ -103,9 +102,13 @@ class Product:
     def with_step(self, step, *, skipped=None, **parameters):
         """Return a copy that says `step` was done with `parameters`, or skipped and why."""
         status = f"SKIPPED: {skipped}" if skipped else "COMPLETE"
-        rows = tuple((step, name, json.dumps(value)) for name, value in sorted(parameters.items()))
         keywords = {**self.keywords, STEP_KEYWORDS[step]: status}
-        return replace(self, keywords=keywords, parameters=self.parameters + rows)
+        return replace(self, keywords=keywords).with_parameters(step, **parameters)
+
+    def with_parameters(self, step, **parameters):
+        """Return a copy with more parameters of a step."""
+        rows = tuple((step, name, json.dumps(value)) for name, value in sorted(parameters.items()))
+        return replace(self, parameters=self.parameters + rows)
 
 
 def read(path, *, models=None, unit=None, verify=True):
@@ -323,7 +326,7 @@ def _primary(product):
     """Return the PRIMARY HDU: every keyword with its meaning, sorted as given, then HISTORY."""
     header, comments = fits.Header(), _comments()
     for keyword, value in product.keywords.items():
-        room = CARD_LENGTH - len(str(fits.Card(keyword, value)).rstrip()) - len(" / ")
+        room = CARD_LENGTH - max(len(str(fits.Card(keyword, value)).rstrip()), VALUE_END) - len(" / ")
         header[keyword] = (value, comments.get(keyword, "")[: max(room, 0)])
     for line in product.history:
         for card in textwrap.wrap(line, HISTORY_LENGTH, subsequent_indent=INDENT):

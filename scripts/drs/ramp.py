@@ -36,17 +36,21 @@ from drs.ramp_pixels import fit_pixels, weigh_reads
 METHODS = ("likelihood", "ols", "mcds", "cds")
 N_COADD = {"likelihood": -1, "ols": 0, "cds": 1}
 NEVER = 1e15  # sigma
+MAX_LANE_READS = 1000
 JUMP_DET, UNUSABLE = np.uint32(Flag.JUMP_DET), np.uint32(Flag.DO_NOT_USE)
 
 
 class Search(NamedTuple):
     """What counts as a jump.
 
-    A jump has a significance of at least `threshold_sigma`; one of `strong_sigma` is STRONG (the neighbours got some
-    of its charge), one of `large_e` electrons is LARGE (transients follow).
+    A jump has a significance of at least `threshold_sigma`, the noise being that of the ramp and `flicker` times the
+    light of a difference: from the ground, the light of a star in a pixel changes with the seeing. A jump of
+    `strong_sigma` is STRONG (the neighbours got some of its charge), one of `large_e` electrons is LARGE (transients
+    follow).
     """
 
     threshold_sigma: float
+    flicker: float = 0.0
     strong_sigma: float = np.inf
     large_e: float = np.inf
 
@@ -99,9 +103,12 @@ def fit_ramp(signal_e, chain, read_variance_e2, *, method, n_coadd=1, search=Non
     fit, alone = [np.zeros(image, dtype) for dtype in ("f4", "f4", "f4", "f4", "i4")], np.zeros(image, bool)
     found = np.zeros((max(np.prod(signal_e.shape[:2]) - 1, 0), *image), np.uint8)
     dq = np.zeros(image, np.uint32)
-    if plan.times.size:
+    if plan.times.size > MAX_LANE_READS:  # single precision is not enough for the recursions
+        fit[0][:], alone[:] = np.nan, True
+    elif plan.times.size:
         fit_lanes(signal_e, read_variance_e2, plan, weigh_reads(plan), tuple(fit), alone)
-        pixels = np.nonzero(alone)
+    pixels = np.nonzero(alone)
+    if pixels[0].size:
         single, hit = fit_pixels(signal_e, read_variance_e2, plan, pixels, fit[0], found=found)
         for whole, values in zip(fit, single, strict=True):
             whole[pixels] = values

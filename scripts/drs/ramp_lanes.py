@@ -69,8 +69,8 @@ def _step_forwards_kernel(before, after, terms, ratio, last, new, sums):
 @njit(**FLAGS)
 def _step_backwards_kernel(step, terms, limits, pixel, state):
     """Substitute one difference of a lane: eq. (4) and the sums of eq. (3)."""
-    _, g, c = terms
-    threshold2, left_over = limits
+    dt, g, c = terms
+    threshold2, left_over, flicker = limits
     zero, one, two = np.float32(0), np.float32(1), np.float32(2)
     for i in range(pixel.shape[1]):
         p, y, s = step[0, i], step[1, i], step[2, i]
@@ -81,10 +81,11 @@ def _step_backwards_kernel(step, terms, limits, pixel, state):
         u = p * s - f * before
         q = p + f * f * state[2, i]
         left = max(q - u * u * pixel[3, i], left_over * q)
+        light = flicker * dt * left * max(pixel[2, i], zero)
         state[0, i] = z
         state[1, i] = u
         state[2, i] = q
-        state[3, i] = max(state[3, i], z * z - threshold2 * pixel[1, i] * left)
+        state[3, i] = max(state[3, i], z * z - threshold2 * (pixel[1, i] * left + light * light))
         state[4, i] += (u - before) * (u - before)
         state[5, i] += u * u * g + two * u * before * c
         state[6, i] += p * r * r
@@ -151,7 +152,7 @@ def _solve_lane_kernel(signal, place, variance, plan, lane):
     for i in range(b - a):
         pixel[3, i] = np.float32(1) / sums[1, i]
     state[:] = 0
-    limits = np.float32(plan.threshold_sigma**2), np.float32(plan.left_over)
+    limits = np.float32(plan.threshold_sigma**2), np.float32(plan.left_over), np.float32(plan.flicker)
     for j in range(n - 2, -1, -1):
         _step_backwards_kernel(steps[j + 1], _terms_kernel(plan, j), limits, pixel, state)
 
@@ -187,7 +188,8 @@ def _fit_lane_kernel(signal, place, variance, plan, whole, lane, fit, alone):
         read_factors[y, x], photon_factors[y, x] = read_factor, photon_factor
         if plan.solve:
             alone[y, x] = lane.state[3, i] > 0
-            chi_squares[y, x] = lane.state[6, i] / (lane.pixel[1, i] * max(lane.state[7, i] - 1, 0))
+            freedom = lane.state[7, i] - 1
+            chi_squares[y, x] = lane.state[6, i] / (lane.pixel[1, i] * freedom) if freedom > 0 else np.nan
         if likelihood:
             scale, last = lane.pixel[3, i] ** 2, lane.state[1, i]
             rates[y, x], photon_factors[y, x] = lane.pixel[2, i], lane.state[5, i] * scale

@@ -7,7 +7,7 @@ from drs.chain import JUMP, LARGE, STRONG
 
 BATCH = 64  # pixels whose reads are collected together
 SPLIT_SIGMA = 2.0  # a jump within an averaged read is split: its other part beside it is looked for down to this
-MODERATE_SIGMA, LARGEST_CORRECTION = 6.0, 0.3  # of the correction for the skewness of photon noise
+LEAST_SKEWNESS = 1e-6  # for which photon noise is not taken to be normal
 FLAGS = {"cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
 
 
@@ -122,7 +122,8 @@ def _test_pixel_kernel(ramp, good, n, solution, plan, variance):
     """
     ratio, rate, bottom = solution
     z, u, q, ends, photons, chi2 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
-    where, best, largest, charge, without, n_good = -1, 1.0, 0.0, 0.0, rate, 0
+    where, best, largest, charge, without = -1, 1.0, 0.0, 0.0, rate
+    only = _greater_kernel(ramp, good, n)
     for j in range(n - 2, -1, -1):
         p, y, s = ramp[3, j], ramp[4, j], ramp[5, j]
         f, r, before = (ratio * plan.blur - 1) * p, y - rate * s, u
@@ -131,19 +132,16 @@ def _test_pixel_kernel(ramp, good, n, solution, plan, variance):
         dt = ramp[0, j + 1] - ramp[0, j]
         photons += u * u * (dt - 2 * plan.blur) + 2 * u * before * plan.blur
         chi2 += p * r * r
-        n_good += good[j]
         left = max(q - u * u / bottom, plan.left_over * q)
         beside = plan.n_average > 1 and ramp[6, j] > 0
         limit = min(SPLIT_SIGMA, plan.threshold_sigma) if beside else plan.threshold_sigma
-        if good[j] and z * z > (best * limit) ** 2 * variance * left:
-            sigma = _gauss_kernel(z / left, variance / left, max(rate, 0.0) * dt)
+        light = max(rate, 0.0) * dt
+        noise = variance / left + (plan.flicker * light) ** 2
+        if good[j] and (only < 0 or only == j) and (z / left) ** 2 > (best * limit) ** 2 * noise:
+            sigma = _gauss_kernel(z / left, noise, light)
             if sigma > best * limit:
                 where, best, largest, charge = j, sigma / limit, sigma, z / left
                 without = rate - u / bottom * charge
-    if where >= 0 and n_good == 2:
-        for j in range(n - 1):
-            if good[j] and j != where and _slope_kernel(ramp, j) > _slope_kernel(ramp, where):
-                where, without = j, _slope_kernel(ramp, where)
     return (where, largest, charge, without), (ends + u * u, photons, chi2 / variance)
 
 
@@ -151,22 +149,27 @@ def _test_pixel_kernel(ramp, good, n, solution, plan, variance):
 def _gauss_kernel(charge, variance, photons):
     """Return the sigma of a normal deviate that is as rare as this charge; of a negative one, at least as rare.
 
-    Photon noise is skew: charge has third cumulant `photons` (those expected in the difference), so t = charge / its
-    deviation is as rare as the normal deviate t - k (t^2 - 1) / 6, with k the skewness (Cornish & Fisher 1938). The
-    expansion is for small corrections: beyond MODERATE_SIGMA, where nothing is by chance, it stays what it is there.
+    Photon noise is skew: charge has third cumulant `photons` (those expected in the difference) and skewness k, and a
+    normal deviate w corresponds to t = charge / deviation = w + k (w^2 - 1) / 6 (Cornish & Fisher 1938), solved for w.
     """
     deviation = np.sqrt(variance)
-    t = charge / deviation
-    moderate = min(abs(t), MODERATE_SIGMA)
-    skewness = photons / (variance * deviation)
-    correction = min(skewness * (moderate * moderate - 1) / 6, LARGEST_CORRECTION * moderate)
-    return t - correction if t > 0 else -t
+    t, k = charge / deviation, photons / (variance * deviation)
+    if t < 0 or k < LEAST_SKEWNESS:
+        return abs(t)
+    return 3 / k * (np.sqrt(1 + 2 * k / 3 * (t + k / 6)) - 1)
 
 
 @njit(**FLAGS)
-def _slope_kernel(ramp, j):
-    """Return the slope of one difference of a pixel."""
-    return (ramp[1, j + 1] - ramp[1, j]) / (ramp[0, j + 1] - ramp[0, j])
+def _greater_kernel(ramp, good, n):
+    """Return which of two good differences has the greater slope; -1 if there are not two."""
+    where, slope, n_good = -1, 0.0, 0
+    for j in range(n - 1):
+        if good[j]:
+            n_good += 1
+            own = (ramp[1, j + 1] - ramp[1, j]) / (ramp[0, j + 1] - ramp[0, j])
+            if where < 0 or own > slope:
+                where, slope = j, own
+    return where if n_good == 2 else -1
 
 
 @njit(**FLAGS)
@@ -204,7 +207,7 @@ def _search_pixel_kernel(ramp, good, n, rate, variance, plan):
         good[where] = False
         n_good -= 1
         ramp[6, max(where - 1, 0)] = ramp[6, where + 1] = 1
-        ramp[7, where] = JUMP | (STRONG if sigma >= plan.strong_sigma else 0)
+        ramp[7, where] = JUMP | (STRONG if charge > 0 and sigma >= plan.strong_sigma else 0)
         ramp[7, where] += LARGE if charge >= plan.large_e else 0
 
 

@@ -93,6 +93,12 @@ class Ramp:
         reads_dn[~self.usable] = 0  # whatever it holds must not look saturated
         return reads_dn
 
+    def count_rows(self, block_rows, halo=0):
+        """Return the rows of a block: at most `block_rows`, and with its halo no more than BLOCK_BYTES hold."""
+        n_group, n_read, _, nx = self.shape
+        row_bytes = n_group * n_read * nx * self.pixels.dtype.itemsize
+        return max(1, min(block_rows, BLOCK_BYTES // row_bytes - 2 * halo))
+
     def blocks(self, block_rows, halo=0):
         """Yield (rows, padded, reads) from the first row to the last, the next block being read meanwhile.
 
@@ -109,9 +115,7 @@ class Ramp:
             Rows of the block; the same with `halo` more on each side, as far as the detector goes.
         reads_dn : ndarray, (n_group, n_read, rows of `padded`, nx)
         """
-        n_group, n_read, ny, nx = self.shape
-        row_bytes = n_group * n_read * nx * self.pixels.dtype.itemsize
-        step = max(1, min(block_rows, BLOCK_BYTES // row_bytes - 2 * halo))
+        ny, step = self.shape[2], self.count_rows(block_rows, halo)
         rows = [slice(start, min(start + step, ny)) for start in range(0, ny, step)]
         padded = [slice(max(block.start - halo, 0), min(block.stop + halo, ny)) for block in rows]
         with ThreadPoolExecutor(max_workers=1) as reader:

@@ -38,12 +38,14 @@ class Offsets(NamedTuple):
 
     `column_dn` float32 (n_group, n_read, nx); `row_dn` float32 (n_group, n_read, ny), mean 0 over the rows;
     `variance_dn2` float32 (n_group, n_read), the mean variance that the noise of the reference pixels adds to a read
-    of a pixel, without what is common to all reads of a group. A read without any finite reference pixel has 0.
+    of a pixel, without what is common to all reads of a group; `present` bool (n_group, n_read), False for a read
+    without any finite reference pixel: it has offsets of 0, and its drift is not known.
     """
 
     column_dn: np.ndarray
     row_dn: np.ndarray
     variance_dn2: np.ndarray
+    present: np.ndarray
 
 
 class ReferencePixels:
@@ -137,7 +139,7 @@ class ReferencePixels:
         present = np.isfinite(self._ends).any(axis=(2, 3)) | np.isfinite(self._sides).any(axis=(2, 3))
         ends = _fit_border(self._ends, present, channel)
         sides = _fit_border(self._sides, present, (self.shape[2], 1, 1))
-        unusable = ~(ends.good.any(axis=(1, 2)) | sides.good.any(axis=(1, 2)))
+        unusable = ~(ends.good.any(axis=(1, 2)) | sides.good.any(axis=(1, 2))) & ~self._lost.all(axis=1)
         if unusable.any():
             raise ReductionError(
                 f"no good reference pixel in group {np.flatnonzero(unusable)[0] + 1} of {unusable.size}: all of "
@@ -148,7 +150,7 @@ class ReferencePixels:
         cells, rows, variance = _combine(ends, sides, present, smoothing_rows)
         column = np.broadcast_to((cells + levels)[..., np.newaxis, :], (*present.shape, *channel))
         column = column.reshape(*present.shape, nx) * present[..., np.newaxis]
-        return Offsets(column.astype(np.float32), rows.astype(np.float32), variance.astype(np.float32))
+        return Offsets(column.astype(np.float32), rows.astype(np.float32), variance.astype(np.float32), present)
 
 
 class _Border(NamedTuple):

@@ -42,6 +42,18 @@ def find_start(keywords):
     return starts[0] - 1, starts[1] - 1
 
 
+def check_place(reference, keywords, *, name):
+    """Refuse a reference of a subarray's shape that lies elsewhere on the detector, as far as its header says."""
+    if not is_subarray(keywords):
+        return
+    own, wanted = ([header.get(key) for key in ("SUBSTRT1", "SUBSTRT2")] for header in (reference, keywords))
+    if None not in (*own, *wanted) and own != wanted:
+        raise ReductionError(
+            f"{name} begins at SUBSTRT1, SUBSTRT2 = {own}, the exposure of the same shape at {wanted}; give one of "
+            "this subarray, or a full-frame reference"
+        )
+
+
 def find_frame(keywords, shape, map_shapes=()):
     """Return (ny, nx) of the full frame: the exposure's own, that of a full-frame map, or DETYSIZE and DETXSIZE.
 

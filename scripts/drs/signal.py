@@ -24,12 +24,13 @@ class Signal(NamedTuple):
     onset: np.ndarray
 
 
-def calibrate_reads(reads_dn, maps, *, column_dn=None, row_dn=None, grow_pix=0):
+def calibrate_reads(reads_dn, maps, *, column_dn=None, row_dn=None, lead=None, grow_pix=0):
     """Return the signal of every read in electrons.
 
-    A raw read at or above the saturation threshold and all later ones of its group are not usable, nor are those of
-    the pixels around. The signal x above the bias and the reference pixels' offsets is corrected to sum_k c_k x^k
-    (DN), then multiplied by the gain.
+    A raw read at or above the saturation threshold, or at the end of the converter's range, and all later ones of its
+    group are not usable, nor are those of the pixels around. A read that is an average ends before the last of its
+    reads would be saturated. The signal x above the bias and the reference pixels' offsets is corrected to
+    sum_k c_k x^k (DN), then multiplied by the gain.
 
     Parameters
     ----------
@@ -41,6 +42,8 @@ def calibrate_reads(reads_dn, maps, *, column_dn=None, row_dn=None, grow_pix=0):
         Offset of each column in each read, DN.
     row_dn : ndarray, float32, (n_group, n_read, ny), optional
         Offset of each row in each read, DN.
+    lead : ndarray, float32, (n_group, n_read), optional
+        How much later the last one of the averaged reads is than their mean, in steps from the read before.
     grow_pix : int, optional
         Pixels around a saturated one, in x and y, that end with it. Of a cut-out, as many rows at its edges are not
         final.
@@ -56,9 +59,12 @@ def calibrate_reads(reads_dn, maps, *, column_dn=None, row_dn=None, grow_pix=0):
     row_dn = np.zeros((n_group, n_read, ny), np.float32) if row_dn is None else row_dn
     if column_dn.shape != (n_group, n_read, nx) or row_dn.shape != (n_group, n_read, ny):
         raise ValueError(f"offsets {column_dn.shape} and {row_dn.shape} do not fit reads {reads_dn.shape}")
+    lead = np.zeros((n_group, n_read), np.float32) if lead is None else lead
+    ceiling = np.float32(np.inf if reads_dn.dtype.kind == "f" else np.iinfo(reads_dn.dtype).max)
+    maps = maps._replace(saturation_dn=np.minimum(maps.saturation_dn, ceiling))
     signal_e, dq = np.empty(reads_dn.shape, np.float32), maps.dq.copy()
     onset = np.zeros((n_group, ny, nx), np.int32)
-    offsets = np.ascontiguousarray(column_dn), np.ascontiguousarray(row_dn)
+    offsets = np.ascontiguousarray(column_dn), np.ascontiguousarray(row_dn), lead
     _calibrate_rows_kernel(np.ascontiguousarray(reads_dn), maps, offsets, signal_e, dq, onset)
     if grow_pix > 0:
         bad = maps.dq & np.uint32(Flag.DO_NOT_USE) != 0  # a hot pixel saturates by itself
@@ -77,6 +83,15 @@ def _subtract_bias_kernel(raw, maps, offsets, live, signal, dq):
         live[i] &= not (value >= saturation[i] and nothing == 0)
         dq[i] |= (np.uint32(0) if live[i] else SATURATED) | (DROPOUT if nothing != 0 else np.uint32(0))
         signal[i] = value - bias[i] - (column[i] + row) + nothing
+
+
+@njit(cache=True, error_model="numpy")
+def _end_early_kernel(pair, lead, saturation, live):
+    """End the pixels of a lane of which the last one of the averaged reads is saturated."""
+    earlier, raw = pair
+    for i in range(raw.size):
+        value = np.float32(raw[i])
+        live[i] &= not (value + (value - np.float32(earlier[i])) * lead >= saturation[i])
 
 
 @njit(cache=True, error_model="numpy")
@@ -106,7 +121,7 @@ def _scale_gain_kernel(gain, live, signal, onset):
 def _calibrate_rows_kernel(reads, maps, offsets, signal, dq, onset):
     """Calibrate rows of reads (n_group, n_read, ny, nx), lane by lane; fill `signal`, add to `dq` and `onset`."""
     n_group, n_read, ny, nx = reads.shape
-    column, row = offsets
+    column, row, lead = offsets
     coefficients, width = maps.nonlin_coefficients, min(LANE, nx)
     n_coeff = coefficients.shape[0]
     for y in prange(ny):
@@ -118,6 +133,9 @@ def _calibrate_rows_kernel(reads, maps, offsets, signal, dq, onset):
                 live[:] = True
                 for read in range(n_read):
                     out = signal[group, read, y, a:b]
+                    if read > 0 and lead[group, read] > 0:
+                        pair = reads[group, read - 1, y, a:b], reads[group, read, y, a:b]
+                        _end_early_kernel(pair, lead[group, read], levels[0], live)
                     offset = column[group, read, a:b], row[group, read, y]
                     _subtract_bias_kernel(reads[group, read, y, a:b], levels, offset, live, out, dq[y, a:b])
                     if n_coeff > 0:

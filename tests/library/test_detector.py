@@ -276,3 +276,28 @@ def test_only_the_rows_asked_for_are_in_memory(tmp_path):
         peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
     assert peak < gain.nbytes / 2
+
+
+def test_a_threshold_that_is_not_positive_is_no_check_and_noise_is_at_least_that_of_rounding():
+    maps = build_maps(
+        (2, 3), saturation_dn=np.array([[0, -1, 5], [1, 2, 3]], "f4"), read_noise_e=np.zeros((2, 3), "f4")
+    )
+    assert (maps.dq == np.array([[Flag.NO_SAT_CHECK] * 2 + [0], [0] * 3])).all()
+    assert np.isinf(maps.saturation_dn[0, :2]).all()
+    np.testing.assert_allclose(maps.read_variance_e2, 1 / 12, rtol=1e-6)
+
+
+def test_a_subarray_reference_of_another_place_is_refused(tmp_path):
+    paths = write_maps(tmp_path, gain=np.ones((12, 16), np.float32))
+    fits.setval(paths["gain"], "SUBSTRT1", value=1)
+    fits.setval(paths["gain"], "SUBSTRT2", value=1)
+    place = {"SUBARRAY": "CUSTOM", "SUBSTRT1": 501, "SUBSTRT2": 901, "DETXSIZE": 2048, "DETYSIZE": 2048}
+    with pytest.raises(ReductionError, match=r"begins at SUBSTRT1, SUBSTRT2 = \[1, 1\]"):
+        read_all(paths, place, (12, 16))
+    read_all(paths, place | {"SUBSTRT1": 1, "SUBSTRT2": 1}, (12, 16))
+
+
+def test_a_polynomial_of_a_constant_is_refused(tmp_path):
+    paths = write_maps(tmp_path, nonlin=np.ones((1, 12, 16), np.float32))
+    with pytest.raises(ReductionError, match="one coefficient per pixel"):
+        read_all(paths, {}, (12, 16))

@@ -7,7 +7,7 @@ from nights import INSTRUMENTS, RULES, ifs_scan, scan
 
 from drs.association import associate
 from drs.night import build_rows
-from drs.plan import Plan
+from drs.plan import Plan, options
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ def test_a_spectrograph_has_rates_darks_and_pictures_of_the_rates_that_nothing_i
 
 def test_the_readout_of_an_exposure(ifs_plan):
     lenslet = SimpleNamespace(obs="2024B-P123-008_IRIS_IFS_SCI", exp="0020-00")
-    assert ifs_plan.readout(lenslet) == {"border_pix": 4, "n_channel": 4, "reference_output_pix": 64}
+    assert ifs_plan.readout(lenslet) == {"border_pix": 4, "n_channel": 4}
     assert ifs_plan.readout(science("0021-00"))["n_channel"] == 64
     assert ifs_plan.sky(lenslet, "auto") == ("none", [])
 
@@ -121,3 +121,15 @@ def test_one_exposure(plan):
     assert plan.megapixels(science()) == 48 * 64 / 1e6
     identity = plan.identity(science())
     assert (identity["SEMID"], identity["EXPNUM"], identity["INSTERA"]) == ("2024B", 20, "0.0.1")
+
+
+def test_options_carry_their_names():
+    assert options({"clip_sigma": 5.0, "n_coadd": 2}) == ["--clip-sigma=5.0", "--n-coadd=2"]
+
+
+def test_the_seeing_matters_through_the_sky_only(plan):
+    row = next(row for row in plan.exposures.values() if row["kind"] == "science")
+    assert plan.seeing(SimpleNamespace(obs=row["obs"], exp=row["exp"]), "seeing.csv") == ["seeing.csv"]
+    assert plan.seeing(SimpleNamespace(obs=row["obs"], exp=row["exp"]), None) == []
+    row = next(row for row in plan.exposures.values() if row["kind"] == "dark")
+    assert plan.seeing(SimpleNamespace(obs=row["obs"], exp=row["exp"]), "seeing.csv") == []

@@ -348,3 +348,17 @@ def test_refused():
         border.estimate(smoothing_rows=11)
     with pytest.raises(ValueError, match="do not fit"):
         border.add(slice(0, 9), reads[:1], build_maps(SHAPE[2:]))
+
+
+def test_a_group_of_which_no_read_is_used_is_no_fault():
+    rng, shape = np.random.default_rng(3), (2, 5, 24, 32)
+    usable = np.ones((2, 5), bool)
+    usable[1] = False
+    reads = rng.normal(1000, NOISE_DN, shape).astype(np.float32)
+    pixels = ReferencePixels(shape, border_pix=BORDER, n_channel=N_CHANNEL, usable=usable)
+    pixels.add(slice(0, 24), reads, build_maps((24, 32), bias_dn=np.full((24, 32), 1000, np.float32)))
+    offsets = pixels.estimate(smoothing_rows=1)
+    assert (offsets.present == usable).all()
+    assert not offsets.column_dn[1].any()
+    assert np.isfinite(offsets.column_dn).all()
+    assert np.isfinite(offsets.variance_dn2).all()

@@ -39,11 +39,14 @@ def test_saturated_read_and_all_later_ones_of_its_group_are_not_usable():
     assert dq[2, 3] == dq[3, 4] == Flag.SATURATED
 
 
-def test_without_a_threshold_nothing_saturates():
-    reads = np.full(SHAPE, 65535, np.uint16)
+def test_without_a_threshold_only_the_end_of_the_converter_saturates():
+    full_range = calibrate_reads(np.full(SHAPE, 65535, np.uint16), build_maps(IMAGE))
+    assert np.isnan(full_range.signal_e).all()
+    assert (full_range.dq == Flag.SATURATED).all()
+    reads = np.full(SHAPE, 65534, np.uint16)
     dq = np.zeros(IMAGE, np.uint32)
     dq[0, 1] = Flag.NO_SAT_CHECK
-    threshold = full(65535)
+    threshold = full(65534)
     threshold[0, 2] = np.nan
     signal, flags, _ = calibrate_reads(reads, build_maps(IMAGE, dq, saturation_dn=threshold))
     np.testing.assert_array_equal(np.isfinite(signal[0, 0, 0]), [False, True, True, False, False])
@@ -123,7 +126,7 @@ def test_shapes_are_checked():
 @settings(max_examples=40, deadline=None)
 @given(
     values=st.lists(st.floats(width=32), min_size=6, max_size=6),
-    threshold=st.floats(-100, 100, width=32),
+    threshold=st.floats(2.0**-10, 100, width=32),
 )
 def test_a_read_is_usable_when_finite_and_before_saturation(values, threshold):
     reads = np.array(values, np.float32).reshape(1, 6, 1, 1)
@@ -185,3 +188,16 @@ def test_lanes_do_not_show():
         reads[..., :600], type(maps)(*(np.ascontiguousarray(m[..., :600]) for m in maps)), grow_pix=1
     )
     assert narrow.signal_e[..., :599].tobytes() == whole.signal_e[..., :599].tobytes()
+
+
+def test_averaged_reads_end_before_their_last_one_saturates():
+    """Reads of 4, 1 s apart and stored every 4 s, of a pixel that saturates within one of them."""
+    single = np.minimum(100.0 + 50 * np.arange(24), 1010)  # the 19th read saturates
+    reads = single.reshape(6, 4).mean(axis=1).astype(np.float32).reshape(1, 6, 1, 1)
+    assert (reads[0, 4] < 1010).all()  # the mean does not show it
+    maps = build_maps((1, 1), saturation_dn=np.full((1, 1), 1000, np.float32))
+    lead = np.full((1, 6), 1.5 / 4, np.float32)
+    assert np.isfinite(calibrate_reads(reads, maps).signal_e[0, :, 0, 0]).tolist() == [True] * 5 + [False]
+    assert (
+        np.isfinite(calibrate_reads(reads, maps, lead=lead).signal_e[0, :, 0, 0]).tolist() == [True] * 4 + [False] * 2
+    )

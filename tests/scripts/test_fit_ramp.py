@@ -171,7 +171,7 @@ def test_skipped_step_says_so_and_needs_no_reference(run, ramp, tmp_path, step, 
     maps = {kind: array for kind, array in make_references().items() if kind != {"dq_init": "dq"}.get(step, step)}
     write_references(tmp_path, **maps)
     rate = run(ramp, f"--skip-step={step}")
-    assert rate.keywords[keyword] == "SKIPPED: by configuration"
+    assert rate.keywords[keyword].startswith("SKIPPED: by configuration")
     assert rate.arrays["DQ"][3, 4] == (0 if step == "saturation" else Flag.DO_NOT_USE | Flag.SATURATED)
     assert (rate.arrays["DQ"][7, 8] == 0) == (step == "jump")
 
@@ -183,7 +183,8 @@ def test_a_reference_that_is_switched_off_leaves_its_step_out(run, ramp, tmp_pat
     manifest["references"]["gain"].update(nothing, reason="switched off")
     path.write_text(json.dumps(manifest))
     rate = run(ramp)
-    assert (rate.keywords["S_GANSCL"], rate.keywords["R_GAIN"]) == ("SKIPPED: by configuration", "N/A")
+    assert rate.keywords["S_GANSCL"].startswith("SKIPPED: by configuration")
+    assert rate.keywords["R_GAIN"] == "N/A"
     assert "override of gain: none by exposures.yaml: unknown amplifier" in rate.history
 
 
@@ -199,8 +200,7 @@ def test_corrections_are_applied_and_recorded(run, ramp):
 
 
 def bad_input(case, reads, tmp_path):
-    """Return (ramp, changes of the options) that must be refused."""
-    changes = {"even box": {"noise_box_pix": 4}}.get(case, {})
+    """Return a ramp that must be refused."""
     keywords = {"no filter": {"FILTER": None}, "no start": {"EXPDTST": None}, "counts": {"NREADS": 9}}.get(case, {})
     data = reads[:, :, :8] if case == "small" else reads
     ramp = write_ramp(tmp_path / "ramp.fits", data, TIMES, **keywords)
@@ -211,7 +211,7 @@ def bad_input(case, reads, tmp_path):
         write_references(tmp_path, **{k: v for k, v in make_references().items() if k != "gain"})
     if case == "truncated":
         ramp.write_bytes(ramp.read_bytes()[:9000])
-    return ramp, changes
+    return ramp
 
 
 @pytest.mark.parametrize(
@@ -224,12 +224,10 @@ def bad_input(case, reads, tmp_path):
         ("changed reference", "has changed"),
         ("no reference", "no gain reference"),
         ("truncated", "truncated"),
-        ("even box", "odd number"),
     ],
 )
 def test_refusals(run, reads, tmp_path, case, message):
-    ramp, changes = bad_input(case, reads, tmp_path)
-    result = run(ramp, **changes)
+    result = run(bad_input(case, reads, tmp_path))
     assert result.exit_code == 1
     assert "Error: " in result.output
     assert "Traceback" not in result.output
@@ -237,13 +235,22 @@ def test_refusals(run, reads, tmp_path, case, message):
     assert not (tmp_path / "rate.fits").exists()
 
 
-def test_options_that_are_not_json_are_refused(run, ramp):
-    result = run(ramp, corrections="{")
+@pytest.mark.parametrize(
+    ("option", "text", "message"),
+    [
+        ("corrections", "{", "Invalid value for '--corrections': is not JSON"),
+        ("drop", "[[1]]", "is no list of [group, read]"),
+        ("drop", "3", "is no list of [group, read]"),
+        ("noise-box-pix", 4, "4 is no odd number"),
+        ("jump-threshold-sigma", "nan", "nan is no number"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(run, ramp, option, text, message):
+    result = run(ramp, **{option: text})
     assert result.exit_code == 2
-    assert "Invalid value for '--corrections': is not JSON" in result.output
+    assert message in result.output
 
 
 def test_refusal_can_be_marked(run, reads, tmp_path):
-    ramp, changes = bad_input("small", reads, tmp_path)
-    rate = run(ramp, "--mark-refusal", **changes)
+    rate = run(bad_input("small", reads, tmp_path), "--mark-refusal")
     assert "the exposure (8, 16)" in rate.refusal

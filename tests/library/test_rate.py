@@ -5,18 +5,29 @@ import pytest
 from astropy.io import fits
 from ramps import make_reads, make_times, write_ramp, write_references
 
-from drs.detector import open_maps
+from drs.detector import build_maps, open_maps
 from drs.dq import Flag
+from drs.errors import ReductionError
 from drs.planes import open_planes
+from drs.rate import (
+    PHOTONS,
+    PLANES,
+    Settings,
+    describe_steps,
+    exposure_keywords,
+    find_gaps,
+    find_runs,
+    prepare,
+    reduce_exposure,
+)
 from drs.raw import open_ramp
-from drs.reduction import PHOTONS, PLANES, Settings, describe_steps, find_gaps, find_runs, prepare, reduce_exposure
 from drs.seeing import Seeing
 
 SHAPE = (1, 9, 60, 48)
 IMAGE = SHAPE[2:]
 TIMES = make_times(1, 9, 2.0)
 RATE, GAIN, NOISE_E = 40.0, 2.0, 8.0
-SETTINGS = Settings("likelihood", 2, 4.5, 12.0, 6000.0, 4.0, 20, 2.0, 1, 1, 7, 1000, ())
+SETTINGS = Settings("likelihood", 2, 4.5, 0.0, 12.0, 6000.0, 4.0, 20, 2.0, 1, 1, 7, 1000, ())
 
 
 def make_maps():
@@ -50,9 +61,9 @@ def make_exposure(folder, *, border=0, snowball=False, drift=False, seed=5):
     return path, rate
 
 
-def run(folder, path, settings=SETTINGS, *, poor=None, border_pix=0, dropped=()):
+def run(folder, path, settings=SETTINGS, *, poor=None, border_pix=0, dropped=(), dq=None):
     """Return (planes, snowballs, steps) of an exposure."""
-    manifest_maps = make_maps()
+    manifest_maps = make_maps() | ({} if dq is None else {"dq": dq})
     write_references(folder, **manifest_maps)
     paths = {kind: folder / f"{kind}.fits" for kind in manifest_maps}
     with (
@@ -63,7 +74,7 @@ def run(folder, path, settings=SETTINGS, *, poor=None, border_pix=0, dropped=())
         reduction = prepare(exposure, maps, settings, poor=poor, border_pix=border_pix, n_channel=4)
         snowballs = reduce_exposure(reduction, spool)
         arrays = {name: spool.read(name, slice(0, IMAGE[0])) for name in PLANES}
-        return arrays, snowballs, describe_steps(reduction, snowballs, None)
+        return arrays, snowballs, describe_steps(reduction, None)
 
 
 @pytest.mark.parametrize("block_rows", [1, 7, 13])
@@ -129,7 +140,7 @@ def test_halo_of_a_snowball_is_left_out(tmp_path):
     assert abs(np.mean((arrays["SCI"] - RATE)[halo] / arrays["ERR"][halo])) < 4 / np.sqrt(halo.sum())
     assert np.mean((blind["SCI"] - RATE)[halo] / blind["ERR"][halo]) > 0.3
     (jump,) = [parameters for step, _, parameters in steps if step == "jump"]
-    assert jump["n_snowball"] == 1
+    assert jump["snowball_growth"] == 2.0
 
 
 def test_reference_pixels_remove_drifts_and_are_no_science(tmp_path):
@@ -137,6 +148,7 @@ def test_reference_pixels_remove_drifts_and_are_no_science(tmp_path):
     arrays, _, _ = run(tmp_path, path, border_pix=4)
     border = rate == 0
     assert (arrays["DQ"][border] & Flag.REFERENCE_PIXEL != 0).all()
+    assert np.isnan(arrays["SCI"][border]).all()
     assert not (arrays["DQ"][~border] & Flag.REFERENCE_PIXEL).any()
     good = ~border & np.isfinite(arrays["SCI"])
     pull = ((arrays["SCI"] - RATE) / arrays["ERR"])[good]
@@ -144,6 +156,45 @@ def test_reference_pixels_remove_drifts_and_are_no_science(tmp_path):
     assert abs(pull.std() - 1) < 0.06
     without, _, _ = run(tmp_path, path)
     assert abs(np.nanmean((without["SCI"] - RATE)[good] / without["ERR"][good])) > 0.4
+
+
+@pytest.mark.parametrize("bad", ["guide window", "telegraph pixel"])
+def test_what_is_flagged_harms_no_neighbour(tmp_path, bad):
+    """The pixels of a guide window have their own clock: nearly every difference is a strong jump."""
+    path, _ = make_exposure(tmp_path)
+    rng = np.random.default_rng(8)
+    area = np.s_[0, :, 20:36, 20:36] if bad == "guide window" else np.s_[0, :, 25:26, 25:26]
+    with fits.open(path, mode="update") as hdus:
+        hdus["DATA"].data[area] = rng.integers(1500, 30000, hdus["DATA"].data[area].shape)
+        if bad == "guide window":
+            hdus[0].header["ODGW1PS"], hdus[0].header["ODGW1ST"] = "21 21 16 16", "ON"
+    dq = np.zeros(IMAGE, np.uint32)
+    dq[25, 25] = 0 if bad == "guide window" else Flag.DO_NOT_USE | Flag.TELEGRAPH
+    arrays, snowballs, _ = run(tmp_path, path, dq=dq)
+    flagged = arrays["DQ"] & Flag.DO_NOT_USE != 0
+    assert flagged.sum() == (256 if bad == "guide window" else 1)
+    assert snowballs.size == 0
+    assert np.isfinite(arrays["SCI"][~flagged]).all()
+    assert np.count_nonzero(arrays["DQ"][~flagged] & Flag.JUMP_DET) < 10
+
+
+def test_noise_of_reference_pixels_is_that_of_the_reads_in_use(tmp_path):
+    path, _ = make_exposure(tmp_path, border=4)
+    with open_ramp(path, dropped=[(1, k) for k in (2, 4, 5, 8)]) as exposure:
+        reduction = prepare(exposure, _Maps(), SETTINGS, poor=None, border_pix=4, n_channel=4)
+    variance = reduction.offsets.variance_dn2
+    assert (variance[0, [1, 3, 4, 7]] == 0).all()
+    assert reduction.used.sum() == 5
+    _, noise_e2 = reduction._calibrate(slice(0, 3), np.zeros((1, 9, 3, 48), np.uint16))
+    np.testing.assert_allclose(noise_e2, NOISE_E**2 + GAIN**2 * variance[reduction.used].mean(), rtol=1e-6)
+
+
+class _Maps:
+    """Maps of a detector, by rows, without files."""
+
+    def rows(self, start, stop):
+        ones = np.ones((stop - start, IMAGE[1]), np.float32)
+        return build_maps(ones.shape, bias_dn=1000 * ones, gain_e_per_dn=GAIN * ones, read_noise_e=NOISE_E * ones)
 
 
 def test_large_jumps_are_followed_by_a_pause(tmp_path):
@@ -174,7 +225,7 @@ def test_poor_intervals_are_left_out_and_told(tmp_path):
     assert np.flatnonzero(poor[0]).tolist() == [2, 3, 4]
     assert notes == [
         "left out: read 9 of group 1",
-        "left out for seeing above 1.0 arcsec: 3 intervals of 9, 0 of unknown seeing kept",
+        "left out for seeing above 1.0 arcsec: 3 intervals of 8, 0 of unknown seeing kept",
     ]
     arrays, _, _ = run(tmp_path, path, poor=poor)
     whole, _, _ = run(tmp_path, path)
@@ -193,6 +244,25 @@ def test_a_dropped_read_harms_no_other(tmp_path):
     assert good.mean() > 0.7
     assert (arrays["NREADS"][good] == 8).all()
     assert abs(np.mean((arrays["SCI"] - RATE)[good] / arrays["ERR"][good])) < 0.15
+
+
+def test_an_exposure_without_a_rate_is_refused_with_the_reason(tmp_path):
+    path, _ = make_exposure(tmp_path)
+    with pytest.raises(ReductionError, match="no interval between two reads is left: 9 of 9 reads"):
+        run(tmp_path, path, poor=np.ones((1, 9), bool))
+    with fits.open(path, mode="update") as hdus:
+        hdus["DATA"].data[:] = 65535
+    with pytest.raises(ReductionError, match="no pixel has a rate from 9 reads: all are saturated"):
+        run(tmp_path, path)
+
+
+def test_exposure_time_is_that_of_what_is_used(tmp_path):
+    path, _ = make_exposure(tmp_path)
+    poor = np.zeros((1, 9), bool)
+    poor[0, 3:5] = True
+    with open_ramp(path, dropped=[(1, 9)]) as exposure:
+        reduction = prepare(exposure, _Maps(), SETTINGS, poor=poor, border_pix=0, n_channel=4)
+    assert exposure_keywords(reduction) == {"EXPTIME": 10.0, "TOTTIME": 10.0}  # 7 intervals of 2 s, less 2
 
 
 def test_runs_of_rows():
