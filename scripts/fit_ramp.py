@@ -72,17 +72,14 @@ def main(ramps, reads, manifest, cache, night_cache, corrections, keys, mark_ref
     rate = product.Product(rate_keywords(header, keys), {}, level1.UNITS, history=history)
     with product.mark_refusal(output, rate, mark=mark_refusal):
         chosen = references.read_manifest(manifest)
-        switched_off = [REFERENCES[kind] for kind in references.find_switched_off(chosen) if kind in REFERENCES]
-        options["skipped"] = [*options["skipped"], *switched_off]
+        off = references.find_switched_off(chosen)
+        options["skipped"] = [*options["skipped"], *(REFERENCES[kind] for kind in off if kind in REFERENCES)]
         asked = [*(kind for kind, step in REFERENCES.items() if step not in options["skipped"]), "readnoise"]
-        answer = references.select_references(chosen, [*asked, *references.find_switched_off(chosen)], rate.keywords)
+        answer = references.select_references(chosen, [*asked, *off], rate.keywords)
         paths = references.open_references(manifest, asked, [night_cache, cache])
         with raw.open_ramp(ramps, corrections, dropped=options["dropped"], size=find_size(header)) as exposure:
-            keywords = {
-                **rate.keywords,
-                **references.header_keywords(answer),
-                **time_keywords(rate.keywords, exposure.times_s),
-            }
+            named = references.header_keywords(answer)
+            keywords = {**rate.keywords, **named, **time_keywords(rate.keywords, exposure.times_s)}
             rate = product.with_history(replace(rate, keywords=keywords), references.override_lines(answer))
             product.check(replace(rate, arrays=NOTHING), name=ramps[0])
             with open_planes(exposure.shape[2:], {**level1.PLANES, level1.PHOTONS: "f4"}) as spool:

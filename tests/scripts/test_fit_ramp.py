@@ -183,7 +183,8 @@ def test_a_reference_that_is_switched_off_leaves_its_step_out(run, ramp, tmp_pat
     manifest["references"]["gain"].update(nothing, reason="switched off")
     path.write_text(json.dumps(manifest))
     rate = run(ramp)
-    assert (rate.keywords["S_GANSCL"], rate.keywords["R_GAIN"]) == ("SKIPPED: by configuration", "N/A")
+    assert rate.keywords["S_GANSCL"].startswith("SKIPPED: by configuration")
+    assert rate.keywords["R_GAIN"] == "N/A"
     assert "override of gain: none by exposures.yaml: unknown amplifier" in rate.history
 
 

@@ -10,10 +10,11 @@ from reference_cache import make_cache
 from drs.association import associate
 from drs.night import build_rows
 from drs.references import find_context
-from list_exposures import make_requests
+from drs.request import make_requests
 from write_plan import main
 
 TYPES = Path(__file__).resolve().parents[2] / "config" / "references.yaml"
+NO_OVERRIDES = {"night": {}, "own": {}}
 
 
 @pytest.fixture
@@ -44,7 +45,7 @@ def plan_night(options, scans):
     options["night"].write_text(json.dumps({"rows": rows, **plan}))
     for path, stage in zip(options["request"], RULES["stages"], strict=True):
         members = {row["id"]: row for row in rows if row.get("id") in plan["stages"][stage]}
-        path.write_text(json.dumps(make_requests(members, plan["needs"], {})))
+        path.write_text(json.dumps(make_requests(members, plan["needs"], RULES["level1"], NO_OVERRIDES)))
 
 
 def test_the_plan_says_what_crds_will_choose_and_why(run, options):
