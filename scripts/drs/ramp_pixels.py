@@ -123,7 +123,7 @@ def _test_pixel_kernel(ramp, good, n, solution, plan, variance):
     ratio, rate, bottom = solution
     z, u, q, ends, photons, chi2 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     where, best, largest, charge, without = -1, 1.0, 0.0, 0.0, rate
-    only = _greater_kernel(ramp, good, n)
+    only, inverse, split = _greater_kernel(ramp, good, n), 1 / bottom, plan.n_average > 1
     for j in range(n - 2, -1, -1):
         p, y, s = ramp[3, j], ramp[4, j], ramp[5, j]
         f, r, before = (ratio * plan.blur - 1) * p, y - rate * s, u
@@ -132,16 +132,15 @@ def _test_pixel_kernel(ramp, good, n, solution, plan, variance):
         dt = ramp[0, j + 1] - ramp[0, j]
         photons += u * u * (dt - 2 * plan.blur) + 2 * u * before * plan.blur
         chi2 += p * r * r
-        left = max(q - u * u / bottom, plan.left_over * q)
-        beside = plan.n_average > 1 and ramp[6, j] > 0
-        limit = min(SPLIT_SIGMA, plan.threshold_sigma) if beside else plan.threshold_sigma
+        left = max(q - u * u * inverse, plan.left_over * q)
+        limit = min(SPLIT_SIGMA, plan.threshold_sigma) if split and ramp[6, j] > 0 else plan.threshold_sigma
         light = max(rate, 0.0) * dt
-        noise = variance / left + (plan.flicker * light) ** 2
-        if good[j] and (only < 0 or only == j) and (z / left) ** 2 > (best * limit) ** 2 * noise:
-            sigma = _gauss_kernel(z / left, noise, light)
+        noise = variance * left + (plan.flicker * light * left) ** 2  # of z
+        if z * z > (best * limit) ** 2 * noise and good[j] and (only < 0 or only == j):
+            sigma = _gauss_kernel(z / left, noise / left**2, light)
             if sigma > best * limit:
                 where, best, largest, charge = j, sigma / limit, sigma, z / left
-                without = rate - u / bottom * charge
+                without = rate - u * inverse * charge
     return (where, largest, charge, without), (ends + u * u, photons, chi2 / variance)
 
 
@@ -162,14 +161,15 @@ def _gauss_kernel(charge, variance, photons):
 @njit(**FLAGS)
 def _greater_kernel(ramp, good, n):
     """Return which of two good differences has the greater slope; -1 if there are not two."""
-    where, slope, n_good = -1, 0.0, 0
+    if np.count_nonzero(good[: n - 1]) != 2:
+        return -1
+    where, slope = -1, 0.0
     for j in range(n - 1):
         if good[j]:
-            n_good += 1
             own = (ramp[1, j + 1] - ramp[1, j]) / (ramp[0, j + 1] - ramp[0, j])
             if where < 0 or own > slope:
                 where, slope = j, own
-    return where if n_good == 2 else -1
+    return where
 
 
 @njit(**FLAGS)
