@@ -1,13 +1,16 @@
 """Ramps of many pixels at once: the recursions of `drs.ramp` on lanes of neighbouring pixels.
 
 Each inner loop is a kernel of its own over contiguous float32 rows, which the compiler turns into vector
-instructions. Pixels that need to be looked at one by one are only marked here.
+instructions; two differences at a time, so that a pixel's sums are read and written half as often. Pixels that need it
+are then looked at one by one.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit, prange
+
+from drs.ramp_pixels import fit_some_of_row, weigh_reads
 
 LANE = 1024  # pixels; their reads and recursions (16 bytes per read and pixel) fit into the second cache
 FLAGS = {"cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
@@ -22,22 +25,22 @@ class _Lane(NamedTuple):
     pixel: np.ndarray  # (4, width): rate / r^2, r^2, rate, 1 / dt^T C^-1 dt
 
 
-def fit_lanes(signal_e, read_variance_e2, plan, whole, fit, alone):
-    """Fit every pixel as if its ramp had neither a jump nor a gap.
+def fit_rows(signal_e, read_variance_e2, plan, fit, found, hit):
+    """Fit every pixel: first as if its ramp had neither a jump nor a gap, then alone where it has.
 
     Parameters
     ----------
     signal_e : ndarray, float32, (n_group, n_read, ny, nx)
     read_variance_e2 : ndarray, float32, (ny, nx)
     plan : Plan
-    whole : tuple
-        Weights of the reads of a whole ramp, its read factor, photon factor and number of reads.
     fit : tuple of ndarray, (ny, nx)
         Filled: rate, read factor, photon factor, chi-square, reads used.
-    alone : ndarray, bool, (ny, nx)
-        Set where a pixel has a jump, or a gap that the result does not allow for.
+    found : ndarray, uint8, (n_difference, ny, nx)
+        Filled: JUMP, STRONG, LARGE of the differences that hold a jump.
+    hit : ndarray, bool, (ny, nx)
+        Set where a jump was found.
     """
-    _fit_rows_kernel(signal_e, read_variance_e2, plan, whole, fit, alone)
+    _fit_rows_kernel(signal_e, read_variance_e2, plan, weigh_reads(plan), fit, found, hit)
 
 
 @njit(**FLAGS)
@@ -279,20 +282,22 @@ def _fit_lane_kernel(signal, place, variance, plan, whole, lane, fit, alone):
 
 
 @njit(parallel=True, nogil=True, **FLAGS)
-def _fit_rows_kernel(signal, variance, plan, whole, fit, alone):
-    """Fit rows of pixels, each in lanes."""
+def _fit_rows_kernel(signal, variance, plan, whole, fit, found, hit):
+    """Fit rows of pixels, each in lanes and then those pixels that need it one by one."""
     ny, nx = variance.shape
     rate, read_factor, photon_factor, chi_square, n_reads = fit
     n, width = plan.times.size, min(LANE, nx)
     for y in prange(ny):
+        alone = np.zeros(nx, np.bool_)
         lane = _Lane(
-            np.zeros((n, 3, width), np.float32),
-            np.zeros((2, width), np.float32),
-            np.zeros((8, width), np.float32),
-            np.zeros((4, width), np.float32),
+            np.empty((n, 3, width), np.float32),
+            np.empty((2, width), np.float32),
+            np.empty((8, width), np.float32),
+            np.empty((4, width), np.float32),
         )
         for start in range(0, nx, width):
             a = min(start, nx - width)  # the last lane begins earlier in place of ending later
             b = a + width
             rows = rate[y, a:b], read_factor[y, a:b], photon_factor[y, a:b], chi_square[y, a:b], n_reads[y, a:b]
-            _fit_lane_kernel(signal, (y, a, b), variance[y, a:b], plan, whole, lane, rows, alone[y, a:b])
+            _fit_lane_kernel(signal, (y, a, b), variance[y, a:b], plan, whole, lane, rows, alone[a:b])
+        fit_some_of_row(signal, variance, plan, y, alone, fit, found, hit)

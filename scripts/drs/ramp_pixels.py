@@ -292,18 +292,47 @@ def _mark_jumps_kernel(ramp, found, y, x):
     return hit
 
 
+@njit(**FLAGS)
+def _fit_batch_kernel(signal, maps, plan, masks, pixels, values, n_reads, hit):
+    """Fit the pixels of a batch."""
+    n, n_pixel = plan.times.size, pixels.shape[1]
+    (variance, guess), (found, excluded) = maps, masks
+    reads, left_out = np.empty((n_pixel, n), np.float32), np.empty((n_pixel, n), np.bool_)
+    _gather_batch_kernel(signal, plan, excluded, pixels, reads, left_out)
+    work = np.empty((8, n), np.float64), np.zeros(n, np.bool_)
+    for k in range(n_pixel):
+        y, x = pixels[0, k], pixels[1, k]
+        result = _fit_pixel_kernel(reads[k], left_out[k], np.float64(guess[y, x]), variance[y, x], plan, work)
+        values[0, k], values[1, k], values[2, k], values[3, k], n_reads[k] = result
+        hit[k] = _mark_jumps_kernel(work[0], found, y, x)
+
+
 @njit(parallel=True, nogil=True, **FLAGS)
 def _fit_pixels_kernel(signal, maps, plan, masks, pixels, values, n_reads, hit):
     """Fit a list of pixels, in batches."""
-    n, n_pixel = plan.times.size, pixels.shape[1]
-    (variance, guess), (found, excluded) = maps, masks
+    n_pixel = pixels.shape[1]
     for batch in prange((n_pixel + BATCH - 1) // BATCH):
-        first, stop = batch * BATCH, min(batch * BATCH + BATCH, n_pixel)
-        reads, left_out = np.empty((BATCH, n), np.float32), np.empty((BATCH, n), np.bool_)
-        _gather_batch_kernel(signal, plan, excluded, pixels[:, first:stop], reads, left_out)
-        work = np.empty((8, n), np.float64), np.zeros(n, np.bool_)
-        for k in range(first, stop):
-            y, x, i = pixels[0, k], pixels[1, k], k - first
-            result = _fit_pixel_kernel(reads[i], left_out[i], np.float64(guess[y, x]), variance[y, x], plan, work)
-            values[0, k], values[1, k], values[2, k], values[3, k], n_reads[k] = result
-            hit[k] = _mark_jumps_kernel(work[0], found, y, x)
+        a, b = batch * BATCH, min(batch * BATCH + BATCH, n_pixel)
+        part = pixels[:, a:b], values[:, a:b], n_reads[a:b], hit[a:b]
+        _fit_batch_kernel(signal, maps, plan, masks, *part)
+
+
+@njit(**FLAGS)
+def fit_some_of_row(signal, variance, plan, y, alone, fit, found, hit):
+    """Fit the pixels of row y where `alone`, soon after their row was fitted: its reads are still in a cache.
+
+    Arguments are those of `drs.ramp_lanes.fit_rows`, but `alone`: ndarray, bool, (nx).
+    """
+    rate, read_factor, photon_factor, chi_square, n_reads = fit
+    xs, masks = np.nonzero(alone)[0], (found, np.zeros((0, 0, 0), np.bool_))
+    for start in range(0, xs.size, BATCH):
+        pixels = np.empty((2, min(BATCH, xs.size - start)), np.int64)
+        pixels[0], pixels[1] = y, xs[start : start + BATCH]
+        size = pixels.shape[1]
+        values, counts, marks = np.empty((4, size), np.float32), np.empty(size, np.int32), np.empty(size, np.bool_)
+        _fit_batch_kernel(signal, (variance, rate), plan, masks, pixels, values, counts, marks)
+        for k in range(size):
+            x = pixels[1, k]
+            rate[y, x], read_factor[y, x] = values[0, k], values[1, k]
+            photon_factor[y, x], chi_square[y, x] = values[2, k], values[3, k]
+            n_reads[y, x], hit[y, x] = counts[k], marks[k]
