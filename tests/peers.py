@@ -25,7 +25,7 @@ NAMES = ("DO_NOT_USE", "SATURATED", "JUMP_DET", "AD_FLOOR", "CHARGELOSS", "PERSI
 PIXEL_NAMES = ("NO_GAIN_VALUE", "NO_SAT_CHECK", "NO_LIN_CORR", "UNRELIABLE_SLOPE", "REFERENCE_PIXEL")
 FLAGS = {"GOOD": 0} | {name: 1 << bit for bit, name in enumerate(NAMES)}
 FLAGS |= {name: 1 << bit for bit, name in enumerate(PIXEL_NAMES, start=16)}
-BLOCK_ROWS = 64  # as `fit_ramp` takes them by itself
+BLOCK_ROWS = 64  # as `fit_ramp` takes them by itself, at most
 
 
 def read_memory(ramp):
@@ -50,6 +50,7 @@ def ours(ramp, *, method, threshold=None, details=False):
     from drs.chain import make_chain
     from drs.detector import build_maps
     from drs.ramp import Search, fit_ramp
+    from drs.raw import BLOCK_BYTES
     from drs.signal import calibrate_reads
     from drs.variance import estimate_poisson_variance
 
@@ -59,8 +60,9 @@ def ours(ramp, *, method, threshold=None, details=False):
     maps = build_maps(ramp.rate.shape, **{name: getattr(ramp, name) for name in MAPS})
     reads, chain, shape = ramp.reads[np.newaxis], make_chain(ramp.times_s[np.newaxis]), ramp.rate.shape
     blocks = []
-    for start in range(0, shape[0], BLOCK_ROWS):
-        rows = slice(start, start + BLOCK_ROWS)
+    step = min(BLOCK_ROWS, BLOCK_BYTES // reads[:, :, 0].nbytes)
+    for start in range(0, shape[0], step):
+        rows = slice(start, start + step)
         blocks.append((rows, np.ascontiguousarray(reads[:, :, rows]), maps.cut(rows)))
 
     def call():

@@ -30,8 +30,8 @@ from numba import njit, prange
 from drs.chain import Plan
 from drs.dq import Flag
 from drs.errors import ReductionError
-from drs.ramp_lanes import fit_lanes
-from drs.ramp_pixels import fit_pixels, weigh_reads
+from drs.ramp_lanes import fit_rows
+from drs.ramp_pixels import fit_pixels
 
 METHODS = ("likelihood", "ols", "mcds", "cds")
 N_COADD = {"likelihood": -1, "ols": 0, "cds": 1}
@@ -100,19 +100,15 @@ def fit_ramp(signal_e, chain, read_variance_e2, *, method, n_coadd=1, search=Non
     options = {"method": method, "n_coadd": n_coadd, "search": search}
     plan = _make_plan(signal_e, chain, read_variance_e2, **options, chi_square=chi_square)
     signal_e, image = np.ascontiguousarray(signal_e), read_variance_e2.shape
-    fit, alone = [np.zeros(image, dtype) for dtype in ("f4", "f4", "f4", "f4", "i4")], np.zeros(image, bool)
+    fit, hit = [np.zeros(image, dtype) for dtype in ("f4", "f4", "f4", "f4", "i4")], np.zeros(image, bool)
     found = np.zeros((max(np.prod(signal_e.shape[:2]) - 1, 0), *image), np.uint8)
-    dq = np.zeros(image, np.uint32)
     if plan.times.size > MAX_LANE_READS:  # single precision is not enough for the recursions
-        fit[0][:], alone[:] = np.nan, True
+        pixels, nothing = tuple(np.indices(image).reshape(2, -1)), np.full(image, np.nan, np.float32)
+        single, hits = fit_pixels(signal_e, read_variance_e2, plan, pixels, nothing, found=found)
+        fit, hit = [values.reshape(image) for values in single], hits.reshape(image)
     elif plan.times.size:
-        fit_lanes(signal_e, read_variance_e2, plan, weigh_reads(plan), tuple(fit), alone)
-    pixels = np.nonzero(alone)
-    if pixels[0].size:
-        single, hit = fit_pixels(signal_e, read_variance_e2, plan, pixels, fit[0], found=found)
-        for whole, values in zip(fit, single, strict=True):
-            whole[pixels] = values
-        dq[pixels] = np.where(hit, JUMP_DET, 0)
+        fit_rows(signal_e, read_variance_e2, plan, tuple(fit), found, hit)
+    dq = np.where(hit, JUMP_DET, np.uint32(0))
     return _finish(fit, dq, found, read_variance_e2 / chain.n_average)
 
 

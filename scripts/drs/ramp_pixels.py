@@ -123,7 +123,7 @@ def _test_pixel_kernel(ramp, good, n, solution, plan, variance):
     ratio, rate, bottom = solution
     z, u, q, ends, photons, chi2 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     where, best, largest, charge, without = -1, 1.0, 0.0, 0.0, rate
-    only = _greater_kernel(ramp, good, n)
+    only, inverse, split = _greater_kernel(ramp, good, n), 1 / bottom, plan.n_average > 1
     for j in range(n - 2, -1, -1):
         p, y, s = ramp[3, j], ramp[4, j], ramp[5, j]
         f, r, before = (ratio * plan.blur - 1) * p, y - rate * s, u
@@ -132,16 +132,15 @@ def _test_pixel_kernel(ramp, good, n, solution, plan, variance):
         dt = ramp[0, j + 1] - ramp[0, j]
         photons += u * u * (dt - 2 * plan.blur) + 2 * u * before * plan.blur
         chi2 += p * r * r
-        left = max(q - u * u / bottom, plan.left_over * q)
-        beside = plan.n_average > 1 and ramp[6, j] > 0
-        limit = min(SPLIT_SIGMA, plan.threshold_sigma) if beside else plan.threshold_sigma
+        left = max(q - u * u * inverse, plan.left_over * q)
+        limit = min(SPLIT_SIGMA, plan.threshold_sigma) if split and ramp[6, j] > 0 else plan.threshold_sigma
         light = max(rate, 0.0) * dt
-        noise = variance / left + (plan.flicker * light) ** 2
-        if good[j] and (only < 0 or only == j) and (z / left) ** 2 > (best * limit) ** 2 * noise:
-            sigma = _gauss_kernel(z / left, noise, light)
+        noise = variance * left + (plan.flicker * light * left) ** 2  # of z
+        if z * z > (best * limit) ** 2 * noise and good[j] and (only < 0 or only == j):
+            sigma = _gauss_kernel(z / left, noise / left**2, light)
             if sigma > best * limit:
                 where, best, largest, charge = j, sigma / limit, sigma, z / left
-                without = rate - u / bottom * charge
+                without = rate - u * inverse * charge
     return (where, largest, charge, without), (ends + u * u, photons, chi2 / variance)
 
 
@@ -162,14 +161,15 @@ def _gauss_kernel(charge, variance, photons):
 @njit(**FLAGS)
 def _greater_kernel(ramp, good, n):
     """Return which of two good differences has the greater slope; -1 if there are not two."""
-    where, slope, n_good = -1, 0.0, 0
+    if np.count_nonzero(good[: n - 1]) != 2:
+        return -1
+    where, slope = -1, 0.0
     for j in range(n - 1):
         if good[j]:
-            n_good += 1
             own = (ramp[1, j + 1] - ramp[1, j]) / (ramp[0, j + 1] - ramp[0, j])
             if where < 0 or own > slope:
                 where, slope = j, own
-    return where if n_good == 2 else -1
+    return where
 
 
 @njit(**FLAGS)
@@ -292,18 +292,47 @@ def _mark_jumps_kernel(ramp, found, y, x):
     return hit
 
 
+@njit(**FLAGS)
+def _fit_batch_kernel(signal, maps, plan, masks, pixels, values, n_reads, hit):
+    """Fit the pixels of a batch."""
+    n, n_pixel = plan.times.size, pixels.shape[1]
+    (variance, guess), (found, excluded) = maps, masks
+    reads, left_out = np.empty((n_pixel, n), np.float32), np.empty((n_pixel, n), np.bool_)
+    _gather_batch_kernel(signal, plan, excluded, pixels, reads, left_out)
+    work = np.empty((8, n), np.float64), np.zeros(n, np.bool_)
+    for k in range(n_pixel):
+        y, x = pixels[0, k], pixels[1, k]
+        result = _fit_pixel_kernel(reads[k], left_out[k], np.float64(guess[y, x]), variance[y, x], plan, work)
+        values[0, k], values[1, k], values[2, k], values[3, k], n_reads[k] = result
+        hit[k] = _mark_jumps_kernel(work[0], found, y, x)
+
+
 @njit(parallel=True, nogil=True, **FLAGS)
 def _fit_pixels_kernel(signal, maps, plan, masks, pixels, values, n_reads, hit):
     """Fit a list of pixels, in batches."""
-    n, n_pixel = plan.times.size, pixels.shape[1]
-    (variance, guess), (found, excluded) = maps, masks
+    n_pixel = pixels.shape[1]
     for batch in prange((n_pixel + BATCH - 1) // BATCH):
-        first, stop = batch * BATCH, min(batch * BATCH + BATCH, n_pixel)
-        reads, left_out = np.empty((BATCH, n), np.float32), np.empty((BATCH, n), np.bool_)
-        _gather_batch_kernel(signal, plan, excluded, pixels[:, first:stop], reads, left_out)
-        work = np.empty((8, n), np.float64), np.zeros(n, np.bool_)
-        for k in range(first, stop):
-            y, x, i = pixels[0, k], pixels[1, k], k - first
-            result = _fit_pixel_kernel(reads[i], left_out[i], np.float64(guess[y, x]), variance[y, x], plan, work)
-            values[0, k], values[1, k], values[2, k], values[3, k], n_reads[k] = result
-            hit[k] = _mark_jumps_kernel(work[0], found, y, x)
+        a, b = batch * BATCH, min(batch * BATCH + BATCH, n_pixel)
+        part = pixels[:, a:b], values[:, a:b], n_reads[a:b], hit[a:b]
+        _fit_batch_kernel(signal, maps, plan, masks, *part)
+
+
+@njit(**FLAGS)
+def fit_some_of_row(signal, variance, plan, y, alone, fit, found, hit):
+    """Fit the pixels of row y where `alone`, soon after their row was fitted: its reads are still in a cache.
+
+    Arguments are those of `drs.ramp_lanes.fit_rows`, but `alone`: ndarray, bool, (nx).
+    """
+    rate, read_factor, photon_factor, chi_square, n_reads = fit
+    xs, masks = np.nonzero(alone)[0], (found, np.zeros((0, 0, 0), np.bool_))
+    for start in range(0, xs.size, BATCH):
+        pixels = np.empty((2, min(BATCH, xs.size - start)), np.int64)
+        pixels[0], pixels[1] = y, xs[start : start + BATCH]
+        size = pixels.shape[1]
+        values, counts, marks = np.empty((4, size), np.float32), np.empty(size, np.int32), np.empty(size, np.bool_)
+        _fit_batch_kernel(signal, (variance, rate), plan, masks, pixels, values, counts, marks)
+        for k in range(size):
+            x = pixels[1, k]
+            rate[y, x], read_factor[y, x] = values[0, k], values[1, k]
+            photon_factor[y, x], chi_square[y, x] = values[2, k], values[3, k]
+            n_reads[y, x], hit[y, x] = counts[k], marks[k]

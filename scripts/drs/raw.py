@@ -36,7 +36,7 @@ from drs.sampling import (
     find_times_of_files,
 )
 
-BLOCK_BYTES = 8 << 20  # largest block, whatever the number of rows asked for
+BLOCK_BYTES = 4 << 20  # largest block, whatever the number of rows asked for; with its signals it fits a shared cache
 STRUCTURE = ("SIMPLE", "BITPIX", "EXTEND", "PCOUNT", "GCOUNT", "BSCALE", "BZERO", "BLANK", "BUNIT", "INHERIT")
 DAMAGE = (OSError, EOFError, zlib.error, ValueError, TypeError, KeyError, fits.VerifyError)
 

@@ -79,52 +79,62 @@ def _mark_ordinary_kernel(rate, photon_factor, var_rnoise, usable, size, ordinar
 
 
 @njit(cache=True, error_model="numpy")
-def _sum_columns_kernel(images, usable, first, stop, sums):
-    """Sum rows first <= y < stop of number, rate, rate^2, read variance, photon factor in each column."""
-    rate, photon_factor, var_rnoise = images
-    sums[:] = 0
-    for y in range(first, stop):
-        for x in range(rate.shape[1]):
-            if usable[y, x]:
-                value = np.float64(rate[y, x])
-                sums[0, x] += 1
-                sums[1, x] += value
-                sums[2, x] += value * value
-                sums[3, x] += var_rnoise[y, x]
-                sums[4, x] += photon_factor[y, x]
+def _add_row_kernel(rate, photon_factor, var_rnoise, usable, sign, columns):
+    """Add a row of images to the sums of columns (5, nx): number, rate, rate^2, read variance, photon factor."""
+    for x in range(rate.size):
+        part = sign if usable[x] else 0.0
+        value = np.float64(rate[x]) if usable[x] else 0.0
+        columns[0, x] += part
+        columns[1, x] += part * value
+        columns[2, x] += part * (value * value)
+        columns[3, x] += part * (np.float64(var_rnoise[x]) if usable[x] else 0.0)
+        columns[4, x] += part * (np.float64(photon_factor[x]) if usable[x] else 0.0)
 
 
 @njit(cache=True, error_model="numpy")
-def _shrink_pixel_kernel(rate, photon_factor, var_rnoise, sums):
-    """Return the rate of a pixel for its noise, from the sums over its box."""
-    n = sums[0]
-    if n < MIN_PIXELS:
-        return max(rate, 0.0)
-    mean = sums[1] / n
-    scatter = max(sums[2] - n * mean * mean, 0.0) / (n - 1)
-    noise = (sums[3] + sums[4] * max(mean, 0.0)) / n
-    excess = max(scatter - noise * (1 + 2 * np.sqrt(2 / (n - 1))), 0.0)
-    part = excess / (excess + noise) if excess > 0 else 0.0
-    own = var_rnoise + photon_factor * max(mean, 0.0)
-    if (rate - mean) ** 2 > STANDS_OUT_SIGMA2 * own:
-        part = 1.0
-    return max(mean + part * (rate - mean), 0.0)
+def _sum_boxes_kernel(columns, half, boxes):
+    """Write the sums over the columns x - half to x + half."""
+    nx, last = columns.shape[1], columns.shape[1] - 1
+    sums = columns[:, : min(half, nx)].sum(axis=1)
+    for x in range(nx):
+        for term in range(5):
+            entering = columns[term, min(x + half, last)] if x + half < nx else 0.0
+            leaving = columns[term, max(x - half - 1, 0)] if x > half else 0.0
+            sums[term] += entering - leaving
+            boxes[term, x] = sums[term]
+
+
+@njit(cache=True, error_model="numpy")
+def _shrink_row_kernel(rate, photon_factor, var_rnoise, boxes, var_poisson):
+    """Write the variance by photon noise of a row of pixels, from the sums over their boxes."""
+    for x in range(rate.size):
+        own, n = np.float64(rate[x]), boxes[0, x]
+        others = max(n - 1, 1.0)
+        mean = boxes[1, x] / max(n, 1.0)
+        light = max(mean, 0.0)
+        scatter = max(boxes[2, x] - n * mean * mean, 0.0) / others
+        noise = (boxes[3, x] + boxes[4, x] * light) / max(n, 1.0)
+        excess = max(scatter - noise * (1 + 2 * np.sqrt(2 / others)), 0.0)
+        part = excess / (excess + noise) if excess > 0 else 0.0
+        alone = (own - mean) ** 2 > STANDS_OUT_SIGMA2 * (var_rnoise[x] + photon_factor[x] * light)
+        estimate = own if alone or n < MIN_PIXELS else mean + part * (own - mean)
+        var_poisson[x] = max(estimate, 0.0) * photon_factor[x]
 
 
 @njit(cache=True, error_model="numpy", parallel=True, nogil=True)
 def _shrink_rate_kernel(rate, photon_factor, var_rnoise, usable, half, var_poisson):
-    """Write the variance by photon noise of every pixel."""
+    """Write the variance by photon noise of every pixel; the sums of columns go on from row to row within a cell."""
     ny, nx = rate.shape
-    for y in prange(ny):
-        columns, box = np.empty((5, nx)), np.empty(5)
-        images = rate, photon_factor, var_rnoise
-        _sum_columns_kernel(images, usable, max(y - half, 0), min(y + half + 1, ny), columns)
-        box[:] = columns[:, : min(half, nx)].sum(axis=1)
-        for x in range(nx):
-            for term in range(5):
-                if x + half < nx:
-                    box[term] += columns[term, x + half]
-                if x > half:
-                    box[term] -= columns[term, x - half - 1]
-            estimate = _shrink_pixel_kernel(rate[y, x], photon_factor[y, x], var_rnoise[y, x], box)
-            var_poisson[y, x] = estimate * photon_factor[y, x]
+    size = 2 * half + 1
+    for cell in prange((ny + size - 1) // size):
+        columns, boxes, first = np.zeros((5, nx)), np.empty((5, nx)), cell * size
+        for y in range(max(first - half, 0), min(first + half, ny)):
+            _add_row_kernel(rate[y], photon_factor[y], var_rnoise[y], usable[y], 1.0, columns)
+        for y in range(first, min(first + size, ny)):
+            new, old = y + half, y - half - 1
+            if new < ny:
+                _add_row_kernel(rate[new], photon_factor[new], var_rnoise[new], usable[new], 1.0, columns)
+            if old >= 0 and y > first:
+                _add_row_kernel(rate[old], photon_factor[old], var_rnoise[old], usable[old], -1.0, columns)
+            _sum_boxes_kernel(columns, half, boxes)
+            _shrink_row_kernel(rate[y], photon_factor[y], var_rnoise[y], boxes, var_poisson[y])

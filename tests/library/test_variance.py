@@ -73,6 +73,34 @@ def test_excluded_pixels_do_not_matter_to_others_but_get_a_variance():
     assert np.isfinite(clean).all()
 
 
+def shrink_one_by_one(rate, factor, read_variance, ordinary, half):
+    """Lee's filter as it is written: every box summed by itself."""
+    rates = np.empty(rate.shape)
+    for y, x in np.ndindex(rate.shape):
+        box = np.s_[max(y - half, 0) : y + half + 1, max(x - half, 0) : x + half + 1]
+        values = rate[box][ordinary[box]].astype(float)
+        mean, light = values.mean(), max(values.mean(), 0)
+        noise = (read_variance[box][ordinary[box]] + factor[box][ordinary[box]] * light).mean()
+        excess = max(values.var(ddof=1) - noise * (1 + 2 * np.sqrt(2 / (values.size - 1))), 0)
+        alone = (rate[y, x] - mean) ** 2 > 9 * (read_variance[y, x] + factor[y, x] * light)
+        part = 1 if alone else excess / (excess + noise)
+        rates[y, x] = max(mean + part * (rate[y, x] - mean), 0)
+    return rates * factor
+
+
+@pytest.mark.parametrize("box_pix", [5, 7, 15])
+def test_surroundings_are_the_box_around_each_pixel(box_pix):
+    ys, xs = np.indices(SHAPE)
+    rate = 5 + 0.5 * np.sin(ys / 5) * np.cos(xs / 7)
+    images = make(rate, seed=4)
+    images[0][:] = np.clip(images[0], rate - 0.6, rate + 0.6)  # 1.3 sigma: none stands out of its cell
+    excluded = np.random.default_rng(5).random(SHAPE) < 0.05
+    images[0][excluded] = 1e4
+    images[1][:, ::3] *= 1.5
+    expected = shrink_one_by_one(*images, ~excluded, box_pix // 2)
+    np.testing.assert_allclose(estimate(images, box_pix=box_pix, excluded=excluded), expected, rtol=1e-5)
+
+
 def test_pixels_without_rate_stay_without():
     images = make(1.0)
     images[0][5, 6] = np.nan
