@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from drs.errors import ReductionError
-from drs.holding import Holding, read_metadata
+from drs.holding import Holding
 from drs.mapping import check_name, is_mapping
+from drs.metadata import read_metadata
 
 MAX_ANSWER_BYTES = 1 << 28
 TRY_AGAIN = (408, 425, 429)  # and every status from 500 on
