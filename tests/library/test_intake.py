@@ -215,7 +215,7 @@ def test_no_rule_leads_out_of_the_cache(source, tmp_path, instrument):
     rules = mapping_path(source, "ligeriri_iris_dark_0001.rmap")
     text = rules.read_text().replace("'instrument' : 'IRIS'", f"'instrument' : {instrument!r}")
     rules.with_name("ligeriri_iris_other_0001.rmap").write_text(text.replace(DARK, FLAT))
-    with pytest.raises(ReductionError, match="ligeriri_iris_other_0001.rmap.*(instrument|refuses)"):
+    with pytest.raises(ReductionError, match=r"ligeriri_iris_other_0001.rmap.*(instrument|refuses)"):
         import_cache(source, tmp_path / "cache", INSTRUMENTS)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
 
