@@ -195,7 +195,7 @@ def _sort_references(mended, files, output):
     named = {}
     for entry in mended.values():
         if instrument := entry.rules.header.get("instrument") if "filekind" in entry.rules.header else None:
-            named |= dict.fromkeys(list_files(entry.rules.selector), _folder_of(instrument, entry.source))
+            named |= dict.fromkeys(list_files(entry.rules.selector), instrument.lower())
     copies, missing, lines = {}, [], []
     by_case = {name.lower(): name for name in files}
     for name, instrument in sorted(named.items()):
@@ -213,13 +213,6 @@ def _sort_references(mended, files, output):
         elif _sha256(target) != pointer["sha256"]:
             missing.append((name, pointer, f"{target} is another file"))
     return copies, missing, lines
-
-
-def _folder_of(instrument, name):
-    """Return the folder of the references of an instrument; refuse what is no name of one."""
-    if not re.fullmatch("[A-Za-z]{1,16}", str(instrument)):
-        raise ReductionError(f"{name}: {str(instrument)[:80]!r} is no instrument: mend it in the source")
-    return instrument.lower()
 
 
 def read_pointer(path):
