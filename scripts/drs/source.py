@@ -179,7 +179,10 @@ class Server:
         body = json.dumps({"jsonrpc": "1.0", "method": method, "params": params, "id": number}).encode()
         request = urllib.request.Request(f"{self.name}/json/{method}/{number}/", data=body)
         request.add_header("Content-Type", "application/json")
-        answer = self.patience.persist(lambda: self._read_answer(request))
+        try:
+            answer = self.patience.persist(lambda: self._read_answer(request))
+        except UnreachableError as error:
+            raise UnreachableError(f"{error}; try again later, or name another --server or a --mirror") from error
         if error := answer.get("error"):
             text = error.get("message", "") if isinstance(error, dict) else error
             raise ReductionError(f"{self.name} refuses {method}: {html.unescape(str(text))[:500]}")
