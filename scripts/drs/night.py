@@ -24,6 +24,7 @@ YEARS = (1990, 2100)  # of every exposure; a start outside is a mistake
 PRINTABLE = re.compile(r"[ -~]*")  # what a FITS card can hold
 REQUIRED = ("INSTRUME", "DETECTOR", "EXPNUM")
 REFERENCE_KEYS = ("INSTRUME", "DETECTOR", "INSTERA", "READMODE", "FILTER", "PUPIL", "SUBARRAY", "EXPDTST")
+OPTICS_KEYS = ("INSTMODE", "SCALE", "GRATING")  # of references on sky and of spectra, which no recipe takes so far
 DEFAULTS = {
     "PROGNUM": "P001",
     "OBSNUM": "001",
@@ -167,9 +168,17 @@ def find_reference_keys(keywords, instruments):
         keywords.update(entry["set"])
     if missing := [key for key in ("INSTRUME", "DETECTOR") if key not in keywords]:
         raise ReductionError(f"keyword {', '.join(missing)} is missing: CRDS chooses by it; mend the header")
-    instrument, _ = find_detector(keywords, instruments)
-    keys = {**DEFAULTS, "INSTERA": instrument["era"], "FILTER": "NONE", **keywords}
-    return {key: keys[key] for key in REFERENCE_KEYS if key in keys} | {"EXPDTST": _iso(_start_mjd(keywords))}
+    instrument, detector = find_detector(keywords, instruments)
+    keys = {**DEFAULTS, "INSTERA": instrument["era"], "FILTER": "NONE", **_imager_keys(detector), **keywords}
+    known = (*REFERENCE_KEYS, *OPTICS_KEYS)
+    return {key: keys[key] for key in known if key in keys} | {"EXPDTST": _iso(_start_mjd(keywords))}
+
+
+def _imager_keys(detector):
+    """Return the optics of a detector that only takes images; a spectrograph's header must say its own."""
+    if set(detector["modes"].values()) != {"imager"}:
+        return {}
+    return {"INSTMODE": next(iter(detector["modes"])), "SCALE": detector["scale_arcsec"], "GRATING": "MIRROR"}
 
 
 def _classify(keywords, images, instruments, associations):
