@@ -27,6 +27,8 @@ rule write_plan:
             "drs/derivation",
             "drs/keywords",
             "drs/listing",
+            "drs/mapping",
+            "drs/metadata",
             "drs/plan",
             "drs/prediction",
         ),
