@@ -22,6 +22,7 @@ if Path("config.yaml").exists():
 include: "rules/common.smk"
 include: "rules/references.smk"
 include: "rules/level1.smk"
+include: "rules/detector.smk"
 include: "rules/calibrations.smk"
 include: "rules/level2_imager.smk"
 include: "rules/level3_imager.smk"
