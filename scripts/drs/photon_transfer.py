@@ -234,10 +234,15 @@ def _measure_trend(levels, noise_dn2):
 
 
 class Noise(NamedTuple):
-    """Noise of a read in a band of rows: `variance` (DN^2) and `number` (differences), float64, (ny, nx)."""
+    """Noise of a read in a band of rows: `variance` (DN^2) and `number` (differences), float64, (ny, nx).
+
+    `up`, `down`: differences that lie more than CLIP_SIGMA above and below the others, (ny, nx).
+    """
 
     variance: np.ndarray
     number: np.ndarray
+    up: np.ndarray
+    down: np.ndarray
 
 
 def measure_noise(ramps, good, *, n_channel, inverse_gain):
@@ -268,6 +273,8 @@ def measure_noise(ramps, good, *, n_channel, inverse_gain):
     own = np.float32(MAD_TO_SIGMA) * np.median(np.abs(deviation), axis=0)
     calm = good & (own < 2 * sigma)
     _, share, deviation = _remove_all(deviation, calm & (np.abs(deviation) <= 2 * CLIP_SIGMA * sigma), n_channel)
+    far = CLIP_SIGMA * np.where(own < 2 * sigma, sigma, own)  # many jumps widen a pixel's own scatter, but not twice
+    up, down = (deviation > far).sum(axis=0), (deviation < -far).sum(axis=0)
     kept = np.abs(deviation) <= CLIP_SIGMA * np.maximum(own, sigma)
     number = kept.sum(axis=0).astype(np.float64)
     counted = np.where(kept, deviation, 0).astype(np.float64)
@@ -276,7 +283,7 @@ def measure_noise(ramps, good, *, n_channel, inverse_gain):
     photons = np.maximum(rate, 0) * (kept * spans).sum(axis=0) * inverse_gain
     mean_reads = len(steps) / sum(len(reads) for reads, _ in ramps)
     variance = (square / np.where(calm, share.mean(), 1.0) - photons) / (2.0 * np.maximum(number - 1 / mean_reads, 1.0))
-    return Noise(np.where(number > 1, np.maximum(variance, 0.0), np.nan), number)
+    return Noise(np.where(number > 1, np.maximum(variance, 0.0), np.nan), number, up, down)
 
 
 def _remove_all(deviation, use, n_channel):
