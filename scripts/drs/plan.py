@@ -161,9 +161,9 @@ class Plan:
         """Return the calibrations that are delivered after a stage."""
         return [f"calibrations/{name}.fits" for name, entry in self.night["masters"].items() if entry["stage"] == stage]
 
-    def rates(self, name):
-        """Return the Level 1 products that a calibration combines."""
-        return [level1(self.exposures[identity]) for identity in self.combinations[name]["members"]]
+    def rates(self, name, which="members"):
+        """Return the Level 1 products that a calibration combines (or those of its `further` exposures)."""
+        return [level1(self.exposures[identity]) for identity in self.combinations[name][which]]
 
     def raw_members(self, name, which="members"):
         """Return the Level 0 files of the exposures of a calibration (or of its `further` ones), as rules need them."""
