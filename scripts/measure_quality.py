@@ -10,6 +10,7 @@ import click
 
 from drs import cli, product
 from drs.errors import ReductionError
+from drs.image import find_plane
 from drs.quality import measure_quality, pixel_scale_arcsec
 
 
@@ -31,16 +32,12 @@ def main(path, source_threshold_sigma, output):
 
 def measure(path, measured, source_threshold_sigma):
     """Return the quality numbers of a product that was not refused."""
-    if absent := {"SCI", "ERR", "DQ"} - set(measured.arrays):
-        raise ReductionError(
-            f"{path} has no {', '.join(sorted(absent))}: only images with errors and flags have quality"
-        )
-    arrays, level = measured.arrays, measured.keywords.get("DATALVL")
+    if (plane := find_plane(measured.arrays)) is None:
+        raise ReductionError(f"{path} has no SCI, COEFFS or DQ: only images and their flags have quality")
+    level = measured.keywords.get("DATALVL")
     has_sources = level in (2, 3) and measured.model != "SkyModel"
     numbers = measure_quality(
-        arrays["SCI"],
-        arrays["ERR"],
-        arrays["DQ"],
+        *plane,
         source_threshold_sigma=source_threshold_sigma if has_sources else None,
     )
     on_sky = measured.model != "IFUImageModel"  # whose SCALE is that of the spatial elements, not of pixels
@@ -49,7 +46,7 @@ def measure(path, measured, source_threshold_sigma):
     if numbers["fwhm_pix"] is not None and scale_arcsec:
         fwhm_arcsec = float(f"{numbers['fwhm_pix'] * scale_arcsec:.6g}")
     numbers |= {"scale_arcsec": scale_arcsec, "fwhm_arcsec": fwhm_arcsec}
-    return {"measured": numbers, "shape": list(arrays["SCI"].shape)}
+    return {"measured": numbers, "shape": list(plane[0].shape)}
 
 
 def describe(path, measured):
@@ -62,6 +59,7 @@ def describe(path, measured):
         "data_quality": keywords.get("DATAQUAL"),
         "refused": measured.refusal,
         "unit": measured.units.get("SCI"),
+        "numbers": {key: value for key, value in keywords.items() if key.startswith("Q_")},
         "measured": None,
         "shape": None,
         "steps": {key: value for key, value in keywords.items() if key.startswith("S_")},

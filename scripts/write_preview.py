@@ -5,9 +5,11 @@ product gets a placeholder with the reason.
 """
 
 import click
+import numpy as np
 
 from drs import cli, product
 from drs.errors import ReductionError
+from drs.image import Image, find_plane
 from drs.preview import find_compass, render_placeholder, render_preview
 
 
@@ -24,9 +26,10 @@ def main(path, max_size_pix, output):
 
 def render(path, shown, max_size_pix):
     """Return the PNG of a product that was not refused."""
-    if absent := {"SCI", "ERR", "DQ"} - set(shown.arrays):
-        raise ReductionError(f"{path} has no {', '.join(sorted(absent))}: only images with errors and flags are shown")
-    image = shown.image
+    if (plane := find_plane(shown.arrays)) is None:
+        raise ReductionError(f"{path} has no SCI, COEFFS or DQ: only images and their flags are shown")
+    # what a map of flags shows are its bad pixels
+    image = Image(*plane) if set(shown.arrays) != {"DQ"} else Image(*plane[:2], plane[2] * np.uint32(0))
     compass = find_compass(shown.wcs, image.rate.shape) if shown.keywords.get("DATALVL") in (2, 3) else None
     return render_preview(image.rate, image.unusable, max_size_pix=max_size_pix, compass=compass)
 

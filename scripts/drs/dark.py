@@ -3,9 +3,42 @@
 import numpy as np
 
 from drs.dq import Flag
+from drs.errors import ReductionError
 from drs.image import check_shapes
 
 MAD_TO_SIGMA = 1.4826
+
+
+def check_unlit(names, images, *, maximum_rate_e_per_s):
+    """Refuse darks with light on them, naming all.
+
+    Parameters
+    ----------
+    names : list of str
+    images : list of Image
+        (ny, nx), e-/s.
+    maximum_rate_e_per_s : float
+        Median rate that a dark may have.
+    """
+    rates = [float(np.median(image.rate[~image.unusable])) if not image.unusable.all() else 0.0 for image in images]
+    lit = [f"{name} {rate:.3g}" for name, rate in zip(names, rates, strict=True) if rate > maximum_rate_e_per_s]
+    if lit:
+        raise ReductionError(
+            f"median of darks in e-/s: {', '.join(lit)}; expected at most {maximum_rate_e_per_s}: is light on them? "
+            "Exclude these exposures in exposures.yaml"
+        )
+
+
+def measure_numbers(dark, outlier):
+    """Return the quality numbers of a master dark as keywords: rate, scatter, parts of hot pixels and clipped ones."""
+    good = ~dark.unusable
+    if not good.any():
+        return {}
+    median = float(np.median(dark.rate[good]))
+    scatter = float(MAD_TO_SIGMA * np.median(np.abs(dark.rate[good] - median)))
+    hot = float((dark.dq & np.uint32(Flag.HOT) != 0).mean())
+    numbers = {"Q_DARK": median, "Q_DARKSC": scatter, "Q_HOT": hot, "Q_CLIP": float(outlier.mean())}
+    return {key: float(f"{value:.6g}") for key, value in numbers.items()}
 
 
 def flag_hot(dark, *, hot_threshold_sigma):

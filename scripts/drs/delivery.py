@@ -19,7 +19,9 @@ from drs.references import mapping_path, reference_path, sha1
 
 logger = logging.getLogger(__name__)
 
-SERIALS = {"detector": 9001, "optics": 9002, "sky": 9003}
+SERIALS = {"bias": 8998, "linearity": 8999, "transfer": 9000, "detector": 9001, "optics": 9002, "sky": 9003}
+# Calibrations of the detector that are measured with each other go one after the other.
+TIERS = {"bias": "detector", "linearity": "detector", "transfer": "detector"}
 
 
 def deliver(references, context, tier, types, cache, overlay, *, certify=True, base_overlay=None):
@@ -34,7 +36,7 @@ def deliver(references, context, tier, types, cache, overlay, *, certify=True, b
     context : dict
         Context to build on: {"context", "sha1", ...} of `find_context` or of the delivery of the tier below.
     tier : str
-        'detector', 'optics' or 'sky'; decides the serial and which types are accepted.
+        Of SERIALS; decides the serial and which types are accepted.
     types : dict
         Of `drs.references.load_types`.
     cache, overlay : path-like
@@ -62,7 +64,7 @@ def deliver(references, context, tier, types, cache, overlay, *, certify=True, b
     if not references:
         return {**result, "delivered": {}, "left_out": left_out}
     _check_serial(context["context"], tier)
-    described = describe_references(references, types, tier=tier, certify=certify)
+    described = describe_references(references, types, tier=TIERS.get(tier, tier), certify=certify)
     try:
         with TemporaryDirectory(prefix="delivery_") as work:
             new = derive_context(

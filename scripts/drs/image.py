@@ -6,6 +6,9 @@ import numpy as np
 
 from drs.dq import Flag
 
+UNITS_OF_MODELS = {"FlatModel": "", "GainModel": "electron/DN", "ReadNoiseModel": "electron"}
+UNITS_OF_MODELS |= {"BiasModel": "DN", "SaturationModel": "DN"}  # of all others: electron/s
+
 
 class Image(NamedTuple):
     """A rate image; all arrays have shape (ny, nx).
@@ -32,3 +35,34 @@ def check_shapes(image, calibration, name):
     """Refuse arrays of different shapes, naming both."""
     if image.rate.shape != calibration.rate.shape:
         raise ValueError(f"{name} has shape {calibration.rate.shape}, the image {image.rate.shape} (ny, nx)")
+
+
+def find_plane(arrays):
+    """Return (values, error, dq) of the image that shows a product; None without one.
+
+    Of coefficients (n, ny, nx) it is that of the lowest order of a correction; of flags alone 1 where there is one. An
+    error that the product does not state is 0.
+    """
+    if "DQ" not in arrays:
+        return None
+    dq = arrays["DQ"]
+    if "SCI" in arrays:
+        values = arrays["SCI"]
+    elif "COEFFS" in arrays:
+        values = arrays["COEFFS"][min(2, len(arrays["COEFFS"]) - 1)]
+    elif set(arrays) == {"DQ"}:
+        values = (dq != 0).astype(np.float32)
+    else:
+        return None
+    return values, arrays.get("ERR", np.zeros(values.shape, np.float32)), dq
+
+
+def make_nothing(model):
+    """Return (arrays, units) of one pixel without a value: what stands in for a refused product of a model."""
+    value, flag = np.full((1, 1), np.nan, np.float32), np.full((1, 1), Flag.DO_NOT_USE, np.uint32)
+    if model == "DQModel":
+        return {"DQ": flag}, {}
+    if model == "NonlinearCorrectionModel":
+        return {"COEFFS": np.full((2, 1, 1), np.nan, np.float32), "DQ": flag}, {"COEFFS": "DN"}
+    unit = UNITS_OF_MODELS.get(model, "electron/s")
+    return {"SCI": value, "ERR": value, "DQ": flag}, {"SCI": unit, "ERR": unit}

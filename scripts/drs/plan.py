@@ -1,5 +1,6 @@
 """What the workflow asks of a night's plan (plan/night.json): names and members of every product."""
 
+import json
 from pathlib import Path
 
 from drs.keywords import CONFIGURATION, IDENTITY
@@ -17,6 +18,11 @@ def level1(row):
 def level2(row):
     """Return the Level 2 product of an exposure."""
     return f"level2/{row['obs']}_LVL2_{row['exp']}.fits"
+
+
+def identity_keywords(row):
+    """Return the keywords that hold for an exposure where its header has none."""
+    return {key: row["keys"][key] for key in (*CONFIGURATION, *IDENTITY, "IMTYPE", "EXPDTST")}
 
 
 def list_products(row, night):
@@ -131,8 +137,7 @@ class Plan:
 
     def identity(self, wildcards):
         """Return the keywords that hold for an exposure where its header has none."""
-        keys = self.exposure(wildcards)["keys"]
-        return {key: keys[key] for key in (*CONFIGURATION, *IDENTITY, "IMTYPE", "EXPDTST")}
+        return identity_keywords(self.exposure(wildcards))
 
     def readout(self, wildcards):
         """Return how an exposure was read out: border_pix, n_channel."""
@@ -156,9 +161,39 @@ class Plan:
         """Return the calibrations that are delivered after a stage."""
         return [f"calibrations/{name}.fits" for name, entry in self.night["masters"].items() if entry["stage"] == stage]
 
-    def rates(self, name):
-        """Return the Level 1 products that a calibration combines."""
-        return [level1(self.exposures[identity]) for identity in self.combinations[name]["members"]]
+    def rates(self, name, which="members"):
+        """Return the Level 1 products that a calibration combines (or those of its `further` exposures)."""
+        return [level1(self.exposures[identity]) for identity in self.combinations[name][which]]
+
+    def raw_members(self, name, which="members"):
+        """Return the Level 0 files of the exposures of a calibration (or of its `further` ones), as rules need them."""
+        return [f"raw/{f}" for identity in self.combinations[name][which] for f in self.exposures[identity]["files"]]
+
+    def raw_options(self, name, which="members", option="ramp"):
+        """Return the options that name these exposures (files of reads by their list) and say their facts."""
+        rows = [self.exposures[identity] for identity in self.combinations[name][which]]
+        files = [f"plan/reads/{row['id']}.txt" if len(row["files"]) > 1 else f"raw/{row['file']}" for row in rows]
+        facts = [
+            {"corrections": row["corrections"], "dropped": row["dropped"], "keys": identity_keywords(row)}
+            for row in rows
+        ]
+        stated = {"ramp": "facts"}.get(option, f"{option}-facts")
+        return [*(f"--{option}={file}" for file in files), f"--{stated}={json.dumps(facts, sort_keys=True)}"]
+
+    def first_manifest(self, name):
+        """Return the references that Level 1 of the first exposure of a calibration uses, once CRDS was asked."""
+        return self._references("level1", self.combinations[name]["members"][0])
+
+    def maker_options(self, name, cache, night_cache, minimum="minimum"):
+        """Return the options that all makers of calibrations from raw exposures have."""
+        entry = self.combinations[name]
+        readout = self.exposures[entry["members"][0]]["readout"]
+        stated = {"cache": cache, "night_cache": night_cache, "useafter": entry["useafter"], "minimum": entry[minimum]}
+        return options({**stated, **{key: readout[key] for key in ("border_pix", "n_channel")}})
+
+    def used_by(self, name):
+        """Return the calibration of the same exposures that one is made with."""
+        return f"calibrations/{self.combinations[name]['uses']}.fits"
 
     def level1_references(self, wildcards):
         """Return the references that Level 1 of an exposure uses, once CRDS was asked for its stage."""

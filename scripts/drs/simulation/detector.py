@@ -17,6 +17,8 @@ MAX_DN = 65535
 ROUNDING_DN = 1.0 / np.sqrt(12.0)  # noise of rounding to whole counts
 FIRST, LAST, ALL = slice(None, -1), slice(1, None), slice(None)
 PAIRS = (((..., FIRST, ALL), (..., LAST, ALL)), ((..., ALL, FIRST), (..., ALL, LAST)))  # pixels one above, one beside
+TELEGRAPH_E, TELEGRAPH_CHANCE = (150.0, 1000.0), 0.2  # levels apart; chance to change from read to read
+NOISY = (4.0, 12.0)  # read noise of a noisy pixel over that of others
 NEWTON_STEPS = 6  # the correction is below 10 %, so each step doubles the digits: 1e-9 DN after 4
 
 
@@ -36,6 +38,8 @@ class Detector:
         Static flags; none in the border, which an instrument's geometry tells.
     active : ndarray, bool
         False for reference pixels: they see neither light nor dark current nor cosmic rays.
+    telegraph_e : ndarray
+        Height of the second level of telegraph pixels, 0 for others.
     guide_window : ndarray, bool
         True where pixels are reset at every read.
     ktc_noise_e : float
@@ -54,6 +58,7 @@ class Detector:
     coeffs: np.ndarray
     dq: np.ndarray
     active: np.ndarray
+    telegraph_e: np.ndarray
     guide_window: np.ndarray
     ktc_noise_e: float
     coupling: float
@@ -88,7 +93,7 @@ def make_detector(shape, physics, *, stream, without=()):
         effect -> numpy.random.Generator.
     without : collection of str
         Effects left out: bias (the pedestal stays), gain (the nominal gain stays), read_noise (rounding stays),
-        ktc, dark, flat, saturation, nonlinearity, bad_pixels, ipc.
+        ktc, dark, flat, saturation, nonlinearity, bad_pixels, unstable_pixels, ipc.
     """
     active = _make_active(shape, physics["border_pix"])
     gain = physics["gain_e_per_dn"] * (1.0 + physics["gain_scatter"] * _normal(shape, "gain", stream, without))
@@ -99,19 +104,21 @@ def make_detector(shape, physics, *, stream, without=()):
         read_noise = ROUNDING_DN * gain
     bias = _make_bias(shape, physics, stream, without)
     dq, hot = _make_bad_pixels(shape, physics, stream, without)
+    unstable, noise_factor, telegraph = _make_unstable_pixels(dq, physics, stream, without)
     dark = _make_dark(shape, physics, stream, without) + hot
     well, threshold = _make_well(bias, physics, stream, without)
     return Detector(
         bias_dn=bias,
         gain_e_per_dn=gain.astype(np.float32),
-        read_noise_e=read_noise.astype(np.float32),
+        read_noise_e=(read_noise * noise_factor).astype(np.float32),
         dark_e_per_s=np.where(active, dark, 0.0).astype(np.float32),
         flat=_make_flat(active, physics, stream, without),
         well_dn=well,
         threshold_dn=threshold,
         coeffs=_make_coeffs(active, physics, stream, without),
-        dq=np.where(active, dq, np.uint32(0)),
+        dq=np.where(active, dq | unstable, np.uint32(0)),
         active=active,
+        telegraph_e=np.where(active, telegraph, 0.0).astype(np.float32),
         guide_window=np.zeros(shape, dtype=bool),
         ktc_noise_e=0.0 if "ktc" in without else physics["ktc_noise_e"],
         coupling=0.0 if "ipc" in without else physics["ipc_coupling"],
@@ -179,6 +186,20 @@ def _make_bad_pixels(shape, physics, stream, without):
         dq[hot] = Flag.HOT | Flag.DO_NOT_USE
         hot_rate[hot] = rate[hot]
     return dq, hot_rate
+
+
+def _make_unstable_pixels(dq, physics, stream, without):
+    """Return flags, factors of the read noise, and heights of the second level in e-, of otherwise good pixels."""
+    flags, factor, height = np.zeros(dq.shape, dtype=np.uint32), np.ones(dq.shape), np.zeros(dq.shape)
+    if "unstable_pixels" not in without:
+        random = stream("unstable_pixels")
+        chance, size = random.random(dq.shape), random.random(dq.shape)
+        telegraph = (chance < physics["telegraph_fraction"]) & (dq == 0)
+        noisy = (chance > 1.0 - physics["noisy_fraction"]) & (dq == 0)
+        flags[telegraph], flags[noisy] = Flag.TELEGRAPH, Flag.UNRELIABLE_SLOPE
+        height[telegraph] = (TELEGRAPH_E[0] + (TELEGRAPH_E[1] - TELEGRAPH_E[0]) * size)[telegraph]
+        factor[noisy] = (NOISY[0] + (NOISY[1] - NOISY[0]) * size)[noisy]
+    return flags, factor, height
 
 
 def _make_well(bias_dn, physics, stream, without):
@@ -252,6 +273,9 @@ def simulate_ramp(rate_e_per_s, times_s, detector, *, hits, drift, stream, witho
         signal_dn = couple_neighbours(signal_dn, detector.active, detector.coupling)
     signal_dn += detector.bias_dn + drift.offsets()
     signal_dn += detector.ktc_noise_e / gain * _draw_resets(detector, times_s.shape, stream)
+    if detector.telegraph_e.any():
+        changes = _draw_uniform("telegraph", signal_dn.shape, stream) < TELEGRAPH_CHANCE
+        signal_dn += detector.telegraph_e / gain * (np.cumsum(changes, axis=1) % 2)
     if "read_noise" not in without:  # the noise of a read as it is measured has that of its rounding in it
         noise_dn = np.sqrt((detector.read_noise_e / gain) ** 2 - ROUNDING_DN**2)
         signal_dn += noise_dn * _draw_normal("read_noise", signal_dn.shape, stream)
@@ -298,6 +322,12 @@ def _draw_resets(detector, shape, stream):
     if not detector.guide_window.any():
         return level
     return np.where(detector.guide_window, _draw_normal("guide_windows", (n_group, n_read, *size[2:]), stream), level)
+
+
+def _draw_uniform(effect, shape, stream):
+    """Return uniform numbers from 0 to 1, (n_group, n_read, ny, nx), row by row."""
+    n_group, n_read, ny, nx = shape
+    return np.stack([stream(effect, y).random((n_group, n_read, nx)) for y in range(ny)], axis=2)
 
 
 def _draw_normal(effect, shape, stream):

@@ -38,10 +38,12 @@ EFFECTS = {
     "defects": "truncated file, file without DETECTOR, engineering exposure",
 }
 OPTIONAL = {
+    "unstable_pixels": "pixels whose reads jump between two levels (telegraph), and pixels of high read noise",
     "ipc": "interpixel capacitance: a part of the signal in each of the four neighbours",
     "snowballs": "discs of saturating charge with a halo",
     "guide_windows": "windows on the detector that are reset at every read of science and sky exposures",
 }
+UNLIT, LAMP = ("dark", "bias"), ("flat", "engineering", "transfer-flat", "saturated-flat")
 ROWS_PER_BLOCK = 64  # rows simulated at a time: 32 reads of 4096 columns take 70 MB
 CONFIG = "crds:\n  cache: crds_cache\n"
 
@@ -151,7 +153,7 @@ class World:
         geometry = self.geometry[_detector_of(exposure)]
         if "scale_arcsec" in geometry:
             return level + scene.render_sources(sources, exposure.pointing, geometry, self.facts["psf"])
-        is_lit = exposure.sequence["kind"] != "dark"
+        is_lit = exposure.sequence["kind"] not in UNLIT
         return level + scene.render_traces(exposure.shape, **self.facts["traces"]) * is_lit
 
     def sources(self, exposure):
@@ -174,10 +176,10 @@ class World:
     def background(self, exposure):
         """Return the uniform light of an exposure, e-/s: the lamp of a flat, the sky otherwise, nothing for a dark."""
         kind, light = exposure.sequence["kind"], self.facts["filters"][exposure.sequence["filter"]]
-        is_lamp = kind in ("flat", "engineering")
-        if kind == "dark" or ("sky" in self.without and not is_lamp):
+        is_lamp = kind in LAMP
+        if kind in UNLIT or ("sky" in self.without and not is_lamp):
             return 0.0
-        level = light["lamp_e_per_s"] if is_lamp else light["sky_e_per_s"]
+        level = light["lamp_e_per_s"] * exposure.sequence.get("lamp_scale", 1.0) if is_lamp else light["sky_e_per_s"]
         if "sky_scatter" in self.without:
             return level
         # without the detector: all detectors of a telescope look at one sky

@@ -135,7 +135,8 @@ def _plan_exposure(sequence, index, place, preset, facts, instrument, without):
 
 def _plan_frames(sequence, preset):
     """Return when the detector is read, s, (n_group, n_read * n_average); the last of a mean at the read's time."""
-    reads_s = preset["read_interval_s"] * np.arange(1.0, preset["n_read"] + 1.0)
+    facts = {**preset, **sequence}
+    reads_s = facts["read_interval_s"] * np.arange(1.0, facts["n_read"] + 1.0)
     n_average = sequence.get("n_average", 1)
     before_s = sequence.get("frame_time_s", 0.0) * np.arange(n_average - 1, -1, -1)
     frames_s = (reads_s[:, None] - before_s).ravel()

@@ -17,6 +17,7 @@ STREAM = partial(make_stream, 1, "test")
 PHYSICS = {**night.load_facts()[0]["instruments"]["IRIS"]["detector"], "n_channel": 4, "border_pix": 0}
 NO_HITS = np.zeros(0, dtype=cosmic.HIT)
 MAPS = ("read_noise", "ktc", "bias", "gain", "dark", "flat", "nonlinearity", "saturation", "bad_pixels", "ipc")
+MAPS += ("unstable_pixels",)
 ALL_OFF = (*MAPS, "photon_noise")
 BORDER = 3
 INSIDE = (..., slice(BORDER, -BORDER), slice(BORDER, -BORDER))
