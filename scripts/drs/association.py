@@ -156,7 +156,7 @@ def _choose_sky(row, skies, rule):
     if not fitting:
         return {
             "choice": None,
-            "reason": "no fitting sky exposures: median of the frame",
+            "reason": "no fitting sky exposures: other dithers or median",
             "rejected": rejected,
         }
     gap_h, choice = min(fitting)
