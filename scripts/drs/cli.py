@@ -98,3 +98,21 @@ refusal_option = click.option(
     is_flag=True,
     help="Write a product marked BAD, with the reason, where an input is refused, and go on.",
 )
+
+
+def raw_options(function):
+    """Add the options of what makes a calibration from raw exposures."""
+    options = [
+        click.option("--facts", type=Json(), default="[]", help="Of each ramp: corrections, dropped, keys (JSON)."),
+        click.option("--useafter", required=True, help="Time from which the calibration holds (ISO, UTC)."),
+        click.option("--manifest", type=existing_file, required=True, help="References of one of the exposures."),
+        cache_option,
+        night_cache_option,
+        click.option("--border-pix", type=click.IntRange(0), required=True, help="Reference pixels at each edge."),
+        click.option("--n-channel", type=click.IntRange(1), required=True, help="Output channels of the detector."),
+        refusal_option,
+        output_option,
+    ]
+    for option in reversed(options):
+        function = option(function)
+    return function

@@ -6,6 +6,9 @@ import numpy as np
 
 from drs.dq import Flag
 
+UNITS_OF_MODELS = {"FlatModel": "", "GainModel": "electron/DN", "ReadNoiseModel": "electron"}
+UNITS_OF_MODELS |= {"BiasModel": "DN", "SaturationModel": "DN"}  # of all others: electron/s
+
 
 class Image(NamedTuple):
     """A rate image; all arrays have shape (ny, nx).
@@ -32,3 +35,14 @@ def check_shapes(image, calibration, name):
     """Refuse arrays of different shapes, naming both."""
     if image.rate.shape != calibration.rate.shape:
         raise ValueError(f"{name} has shape {calibration.rate.shape}, the image {image.rate.shape} (ny, nx)")
+
+
+def make_nothing(model):
+    """Return (arrays, units) of one pixel without a value: what stands in for a refused product of a model."""
+    value, flag = np.full((1, 1), np.nan, np.float32), np.full((1, 1), Flag.DO_NOT_USE, np.uint32)
+    if model == "DQModel":
+        return {"DQ": flag}, {}
+    if model == "NonlinearCorrectionModel":
+        return {"COEFFS": np.full((2, 1, 1), np.nan, np.float32), "DQ": flag}, {"COEFFS": "DN"}
+    unit = UNITS_OF_MODELS.get(model, "electron/s")
+    return {"SCI": value, "ERR": value, "DQ": flag}, {"SCI": unit, "ERR": unit}

@@ -236,10 +236,11 @@ def open_references(manifest_path, types, roots):
     Raises
     ------
     ReductionError
-        The exposure was not resolved, a type has no reference, or a file is missing or has changed.
+        One of these types was not resolved or has no reference, or a file is missing or has changed.
     """
     manifest = read_manifest(manifest_path)
-    if manifest["status"] != "resolved":
+    types, found = list(types), manifest["references"]
+    if manifest["status"] != "resolved" and any(found.get(kind, {}).get("status") != "found" for kind in types):
         raise ReductionError(f"{manifest_path}: references were not resolved: {manifest['reason']}")
     roots = [Path(root) for root in roots]
     return {kind: _open_reference(manifest_path, manifest, kind, roots) for kind in types}
