@@ -2,7 +2,7 @@
 
 REQUIRED INPUTS:
   rate     = level1/{obs}_LVL1_{exp}.fits      e-/s, (y, x)
-  manifest = references/level2/{obs}_{exp}.json   dark, flat
+  manifest = references/level2/{obs}_{exp}.json   dark, flat, distortion, flux
   sky      = calibrations/{name}.fits          only where the plan has a sky frame
 OUTPUTS:
   mask     = level2/masks/{group}_MASK.fits    objects of a dithered field, for the iterative sky
@@ -81,7 +81,9 @@ rule calibrate_image:
         library=source(
             "drs/background",
             "drs/calibration",
+            "drs/coordinates",
             "drs/dark",
+            "drs/distortion",
             "drs/flat",
             "drs/members",
             "drs/region",

@@ -1,12 +1,13 @@
-"""Calibrate one imager exposure: rate less dark, divided by flat, less sky, with coordinates (Level 1 to Level 2)."""
+"""Calibrate one imager exposure: rate less dark, divided by flat, less sky, with coordinates and zero point."""
 
 from dataclasses import replace
 
 import click
 
 from drs import cli, product
-from drs.background import Dithers, subtract_sky, with_wcs
-from drs.calibration import calibrate, read_calibrations, with_calibration, with_references
+from drs.background import Dithers, subtract_sky
+from drs.calibration import calibrate, read_calibrations, read_optional, with_calibration, with_references
+from drs.coordinates import with_photometry, with_wcs
 from drs.errors import ReductionError
 from drs.references import read_manifest
 from drs.schema import load_yaml
@@ -45,8 +46,11 @@ def main(rate, manifest, cache, night_cache, instrument, mark_refusal, output, *
         calibrated = with_calibration(exposure, ["dark", "flat"], references)
         sky = describe_sky(facts, caches, **options)
         calibrated = subtract_sky(calibrated, image, **sky)
-        inputs = {"rate": rate, "reference": files} | list_sky_inputs(sky)
-        product.write(output, with_wcs(calibrated, facts), inputs=inputs)
+        optional, more = read_optional(manifest, ["distortion", "flux"], caches)
+        calibrated = with_wcs(calibrated, facts, optional.get("distortion"))
+        calibrated = with_photometry(calibrated, optional.get("flux"))
+        inputs = {"rate": rate, "reference": [*files, *more]} | list_sky_inputs(sky)
+        product.write(output, calibrated, inputs=inputs)
 
 
 def describe_sky(instrument, caches, *, sky_method, sky_frame, mask, dithers, manifests, **limits):

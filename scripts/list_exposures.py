@@ -52,7 +52,7 @@ def main(raw, exposures, associations, instruments, cache, context, override, pl
     overrides = {"night": json.loads(override), "own": find_own_overrides(rows, night["needs"], observer)}
     write_json(plan / "context.json", find_context(cache, context, os.environ))
     write_json(plan / "cache.json", {"references": fingerprint(cache, list_files(overrides))})
-    for stage in rules["stages"]:
+    for stage in night["stages"]:
         members = {row["id"]: row for row in rows if row.get("id") in night["stages"][stage]}
         requests = make_requests(members, night["needs"], rules["level1"], overrides)
         write_json(plan / "stages" / f"{stage}.json", requests)

@@ -1,10 +1,12 @@
 """Which exposure goes with which: masters, skies and Level 3 groups as a pure function of the night table."""
 
 import math
+from datetime import datetime, timedelta
 
 from drs.night import slug
 
 HOURS_PER_DAY = 24.0
+ALWAYS = ("detector", "optics", "science")  # stages of every night; others only with exposures of their own
 
 
 def associate(rows, rules):
@@ -30,8 +32,10 @@ def associate(rows, rules):
     masters = _plan_masters(going_on, rules["masters"], too_few)
     skies = _plan_skies(going_on, rules["sky"], too_few)
     science = [row for row in going_on if row["kind"] == "science"]
+    kinds = {row["kind"] for row in going_on}
+    stages = [stage for stage, own in rules["stages"].items() if stage in ALWAYS or kinds & set(own)]
     return {
-        "stages": {stage: [row["id"] for row in accepted if _stage(row, rules) == stage] for stage in rules["stages"]},
+        "stages": {stage: [row["id"] for row in accepted if _stage(row, rules, stages) == stage] for stage in stages},
         "needs": {row["id"]: [*rules["level1"], *(_find_recipe(row, rules) or ())] for row in accepted},
         "masters": masters,
         "skies": skies,
@@ -51,12 +55,10 @@ def _find_recipe(row, rules):
     return rules["recipes"].get(row["mode"], {}).get(row["kind"])
 
 
-def _stage(row, rules):
+def _stage(row, rules, stages):
     """Return the stage in which an exposure is resolved: the first for one that waits for no calibration."""
-    listed = [stage for stage, kinds in rules["stages"].items() if row["kind"] in kinds]
-    if listed and _find_recipe(row, rules) is not None:
-        return listed[0]
-    return next(iter(rules["stages"]))
+    listed = [stage for stage in stages if row["kind"] in rules["stages"][stage]]
+    return listed[0] if listed and _find_recipe(row, rules) is not None else stages[0]
 
 
 def _order(row):
@@ -107,12 +109,39 @@ def _plan_masters(accepted, masters, too_few):
         for rows in _split([row for row in accepted if row["kind"] == rule["kind"]], rule["same"]):
             name = _calibration_name(reftype, rows[0], planned)
             entry = {**_describe(rows, rule["same"]), "type": reftype, "stage": rule["stage"]}
+            if rule.get("from") == "noon":
+                entry["useafter"] = _noon_before(rows[0]["night_middle"])
+            if lacking := _add_partners(entry, accepted, rule, planned):
+                if entry.get("further") or rule["stage"] not in ALWAYS:
+                    too_few.append({"name": name, "type": reftype, "members": entry["members"], "reason": lacking})
+                continue
             if rows[0]["keys"]["SUBARRAY"] == "FULL":
                 _keep_or_note(name, entry, rule["minimum"], planned, too_few)
             else:
                 reason = "exposures of a subarray: calibrations are made from full frames"
                 too_few.append({"name": name, "type": reftype, "members": entry["members"], "reason": reason})
     return planned
+
+
+def _noon_before(middle):
+    """Return the noon (ISO) at which the night with this midnight begins."""
+    return (datetime.fromisoformat(middle) - timedelta(hours=HOURS_PER_DAY / 2)).isoformat()
+
+
+def _add_partners(entry, accepted, rule, planned):
+    """Add to a master's entry (in place) its further exposures and the master it is made with; return what lacks."""
+    keys = entry["keys"]
+    if "with" in rule:
+        rows = [r for r in accepted if r["kind"] == rule["with"] and all(r["keys"][key] == keys[key] for key in keys)]
+        entry |= {"further": [row["id"] for row in rows], "further_minimum": rule["with_minimum"]}
+        if len(rows) < rule["with_minimum"]:
+            return f"{len(rows)} {rule['with']} exposures, at least {rule['with_minimum']} needed"
+    if "uses" in rule:
+        used = [n for n, e in planned.items() if e["type"] == rule["uses"] and e["members"] == entry["members"]]
+        if not used:
+            return f"no {rule['uses']} is made of these exposures"
+        entry["uses"] = used[0]
+    return ""
 
 
 def _plan_skies(accepted, rule, too_few):

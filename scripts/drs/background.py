@@ -1,7 +1,6 @@
 """Sky subtraction of an exposure as its plan has it: none, median, a sky frame, or the other dithers of its field."""
 
 import logging
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -145,11 +144,3 @@ def blank_objects(image, mask, wcs):
     objects = mask.arrays["OBJECTS"] > 0
     place = locate_nearest(wcs, shape, mask.wcs, objects.shape)
     return np.where(image.unusable | look_up(objects, place), np.float32(np.nan), image.rate)
-
-
-def with_wcs(exposure, instrument):
-    """Return an exposure with the coordinates that its pointing, its detector and its subarray give."""
-    wcs = find_wcs(exposure.keywords, exposure.arrays["SCI"].shape, instrument)
-    detector = instrument["detectors"][exposure.keywords["DETECTOR"]]
-    pointing = {f"{key.lower()}_deg": exposure.keywords[key] for key in ("RA", "DEC", "PA")}
-    return replace(exposure.with_step("wcs", **pointing, **detector), wcs=wcs)

@@ -24,6 +24,7 @@ YEARS = (1990, 2100)  # of every exposure; a start outside is a mistake
 PRINTABLE = re.compile(r"[ -~]*")  # what a FITS card can hold
 REQUIRED = ("INSTRUME", "DETECTOR", "EXPNUM")
 REFERENCE_KEYS = ("INSTRUME", "DETECTOR", "INSTERA", "READMODE", "FILTER", "PUPIL", "SUBARRAY", "EXPDTST")
+REFERENCE_KEYS += ("INSTMODE", "SCALE", "GRATING")
 DEFAULTS = {
     "PROGNUM": "P001",
     "OBSNUM": "001",
@@ -167,8 +168,8 @@ def find_reference_keys(keywords, instruments):
         keywords.update(entry["set"])
     if missing := [key for key in ("INSTRUME", "DETECTOR") if key not in keywords]:
         raise ReductionError(f"keyword {', '.join(missing)} is missing: CRDS chooses by it; mend the header")
-    instrument, _ = find_detector(keywords, instruments)
-    keys = {**DEFAULTS, "INSTERA": instrument["era"], "FILTER": "NONE", **keywords}
+    instrument, detector = find_detector(keywords, instruments)
+    keys = {**DEFAULTS, "INSTERA": instrument["era"], "FILTER": "NONE", **_mode_keys(keywords, detector), **keywords}
     return {key: keys[key] for key in REFERENCE_KEYS if key in keys} | {"EXPDTST": _iso(_start_mjd(keywords))}
 
 
@@ -194,6 +195,7 @@ def _classify(keywords, images, instruments, associations):
         }
     if keywords.get("DATAQUAL") == "BAD":
         return {"status": "excluded", "reason": "its header says DATAQUAL = BAD", "start_mjd": start_mjd}
+    keys |= _mode_keys(keywords, detector)
     mode, readout = find_mode(keywords, detector, associations["units"]), find_readout(keywords, detector)
     _check_shape(images)
     _check_needs(kind, keys)
@@ -211,6 +213,14 @@ def _classify(keywords, images, instruments, associations):
         "start_mjd": start_mjd,
         "night_middle": _iso(night_mjd + 0.5)[:19],
     }
+
+
+def _mode_keys(keywords, detector):
+    """Return INSTMODE, SCALE and GRATING; of an imager, where its header lacks them, those of its detector."""
+    modes = list(detector["modes"])
+    known = {"INSTMODE": modes[0] if len(modes) == 1 else None, "SCALE": detector.get("scale_arcsec")}
+    known["GRATING"] = "MIRROR" if "scale_arcsec" in detector else None
+    return {key: keywords.get(key, value) for key, value in known.items()}
 
 
 def _check_keywords(keywords):

@@ -155,7 +155,7 @@ def test_darks_of_both_modes_of_a_detector_are_one_master():
 def test_needs_are_those_of_the_recipe():
     plan = plan_of(make_night() | {"t": scan("TELLURIC", 90, start=at(7)), "i": ifs_scan("SCI", 91, start=at(7, 1))})
     needs = {identity.split("_", 1)[1]: found[len(RULES["level1"]) :] for identity, found in plan["needs"].items()}
-    assert needs["IRIS_IMG1_SCI_0020-00"] == needs["IRIS_IMG1_SKY_0050-00"] == ["dark", "flat"]
+    assert needs["IRIS_IMG1_SCI_0020-00"] == needs["IRIS_IMG1_SKY_0050-00"] == ["dark", "flat", "distortion", "flux"]
     assert needs["IRIS_IMG1_DARK_0000-00"] == needs["IRIS_IMG1_TELLURIC_0090-00"] == needs["IRIS_IFS_SCI_0091-00"] == []
     only = "imager: Level 1 only, no recipe for telluric exposures yet"
     assert plan["level1_only"]["2024B-P123-008_IRIS_IMG1_TELLURIC_0090-00"] == only

@@ -40,6 +40,7 @@ EFFECTS = {
 OPTIONAL = {
     "ipc": "interpixel capacitance: a part of the signal in each of the four neighbours",
     "snowballs": "discs of saturating charge with a halo",
+    "distortion": "distortion of the optics, on every exposure with light from the sky or a mask",
     "guide_windows": "windows on the detector that are reset at every read of science and sky exposures",
 }
 ROWS_PER_BLOCK = 64  # rows simulated at a time: 32 reads of 4096 columns take 70 MB
@@ -116,6 +117,8 @@ class World:
         self.seed, self.without = seed, without
         keys = [(name, detector) for name, detectors in preset["detectors"].items() for detector in detectors]
         self.geometry = {key: detector_geometry(preset, instruments, *key) for key in keys}
+        if "distortion" not in without:
+            self.geometry = {key: {**made, "distortion": facts["distortion"]} for key, made in self.geometry.items()}
         self.detectors = {key: self._make_detector(key) for key in keys}
         self.fields = {}
 
@@ -149,10 +152,21 @@ class World:
     def light(self, exposure, level, sources):
         """Return what falls on the detector, e-/s, (ny, nx): uniform light, and sources or the traces of spectra."""
         geometry = self.geometry[_detector_of(exposure)]
+        if exposure.sequence["kind"] == "pinhole":
+            return level + self._light_of_pinholes(exposure, geometry)
         if "scale_arcsec" in geometry:
             return level + scene.render_sources(sources, exposure.pointing, geometry, self.facts["psf"])
         is_lit = exposure.sequence["kind"] != "dark"
         return level + scene.render_traces(exposure.shape, **self.facts["traces"]) * is_lit
+
+    def _light_of_pinholes(self, exposure, geometry):
+        """Return the light through a mask of pinholes that is moved from exposure to exposure, e-/s, (ny, nx)."""
+        facts, number = dict(self.facts["pinholes"]), exposure.keywords["EXPNUM"]
+        flux, shifts = facts.pop("flux_e_per_s"), facts.pop("shifts_pix")
+        facts["shift_pix"] = shifts[(number - 1) % len(shifts)]
+        stream = make_stream(self.seed, *_detector_of(exposure), "pinholes")
+        places = scene.place_pinholes(exposure.shape, **facts, stream=stream)
+        return scene.render_pinholes(geometry, self.facts["psf"], places, flux)
 
     def sources(self, exposure):
         """Return the field of an exposure and its sources; '' and none for calibrations."""
@@ -175,7 +189,7 @@ class World:
         """Return the uniform light of an exposure, e-/s: the lamp of a flat, the sky otherwise, nothing for a dark."""
         kind, light = exposure.sequence["kind"], self.facts["filters"][exposure.sequence["filter"]]
         is_lamp = kind in ("flat", "engineering")
-        if kind == "dark" or ("sky" in self.without and not is_lamp):
+        if kind in ("dark", "pinhole") or ("sky" in self.without and not is_lamp):
             return 0.0
         level = light["lamp_e_per_s"] if is_lamp else light["sky_e_per_s"]
         if "sky_scatter" in self.without:
