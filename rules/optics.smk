@@ -3,9 +3,11 @@
 REQUIRED INPUTS:
   rate     = level1/{obs}_LVL1_{exp}.fits      e-/s
   manifest = references/level2/{obs}_{exp}.json   dark
+  image    = level2/{obs}_LVL2_{exp}.fits      e-/s, of standard stars
 OUTPUTS:
   calibrations/{instrument}_{detector}_distortion_{date}_{version}.fits     DistortionModel, pix, (y, x)
-STEPS: make_distortion
+  calibrations/{instrument}_{detector}_flux_{date}_{version}.fits           PhotometryModel, zero point and curve of growth
+STEPS: make_distortion, make_photometry
 """
 
 
@@ -58,5 +60,46 @@ rule make_distortion:
             {params.options:q} \
             --mark-refusal \
             --output {output.distortion:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule make_photometry:
+    """Measure the zero point of a filter on standard stars."""
+    input:
+        images=lambda wildcards: PLAN.level2_of(wildcards.name),
+        after=lambda wildcards: PLAN.after_crds(f"calibrations/{wildcards.name}.fits"),
+        catalogue=[config["make_photometry"]["catalogue"]] if config["make_photometry"]["catalogue"] else [],
+        script=source("make_photometry"),
+        library=source("drs/catalogue", "drs/keywords", "drs/members", "drs/photometry"),
+    output:
+        photometry="calibrations/{name}.fits",
+    log:
+        "logs/make_photometry/{name}.log",
+    benchmark:
+        "benchmarks/make_photometry/{name}.tsv"
+    wildcard_constraints:
+        name=r"[a-z]+_[a-z0-9]+_flux_([a-z0-9]+_)?[0-9t]+_[0-9.]+",
+    conda:
+        "../envs/reduction.yaml"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(3 * input.size_mb)),
+        runtime=15,
+    params:
+        options=options({key: value for key, value in config["make_photometry"].items() if key != "catalogue"}),
+        images=lambda wildcards, input: [f"--image={path}" for path in input.images],
+        catalogue=lambda wildcards, input: [f"--catalogue={path}" for path in input.catalogue],
+        useafter=lambda wildcards: PLAN.combinations[wildcards.name]["useafter"],
+        minimum=lambda wildcards: f"--minimum={PLAN.combinations[wildcards.name]['minimum']}",
+    shell:
+        """
+        python {input.script:q} \
+            {params.images:q} \
+            {params.catalogue:q} \
+            --useafter {params.useafter:q} \
+            {params.minimum} \
+            {params.options:q} \
+            --mark-refusal \
+            --output {output.photometry:q} \
             >{log:q} 2>&1
         """

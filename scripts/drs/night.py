@@ -315,8 +315,9 @@ def _check_shape(images):
 
 def _check_needs(kind, keys):
     """Refuse what cannot be calibrated: a science frame without pointing, a light frame without filter."""
-    needs = {"science": ("RA", "DEC", "PA", "FILTER"), "sky": ("FILTER",), "flat": ("FILTER",)}.get(kind, ())
-    absent = [key for key in needs if keys[key] in (None, "NONE")]
+    pointed = ("RA", "DEC", "PA", "FILTER")
+    needs = {"science": pointed, "flux-star": pointed, **dict.fromkeys(("sky", "flat", "pinhole"), ("FILTER",))}
+    absent = [key for key in needs.get(kind, ()) if keys[key] in (None, "NONE")]
     if absent:
         raise ReductionError(f"a {kind} exposure without {', '.join(absent)}: give it in exposures.yaml")
 

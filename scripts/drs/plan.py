@@ -5,7 +5,7 @@ from pathlib import Path
 from drs.keywords import CONFIGURATION, IDENTITY
 
 PICTURED = ("calibrations", "level2", "level3")
-ON_SKY = ("science", "sky")
+ON_SKY, FLUX_STAR = ("science", "sky"), "flux-star"
 THROUGH_SKY = (*ON_SKY, "telluric", "flux-star", "psf-star")
 
 
@@ -21,7 +21,7 @@ def level2(row):
 
 def list_products(row, night):
     """Return the products that are made from one exposure alone."""
-    has_level2 = row["kind"] in ON_SKY and row["id"] not in night["level1_only"]
+    has_level2 = row["kind"] in (*ON_SKY, FLUX_STAR) and row["id"] not in night["level1_only"]
     return [level1(row), level2(row)] if has_level2 else [level1(row)]
 
 
@@ -164,6 +164,10 @@ class Plan:
         """Return the Level 1 products that a calibration combines."""
         return [level1(self.exposures[identity]) for identity in self.combinations[name]["members"]]
 
+    def level2_of(self, name):
+        """Return the Level 2 products that a calibration is measured on."""
+        return [level2(self.exposures[identity]) for identity in self.combinations[name]["members"]]
+
     def level1_references(self, wildcards):
         """Return the references that Level 1 of an exposure uses, once CRDS was asked for its stage."""
         return self._references("level1", f"{wildcards.obs}_{wildcards.exp}")
@@ -196,7 +200,7 @@ class Plan:
         identity = f"{wildcards.obs}_{wildcards.exp}"
         choice, method = self.night["sky"].get(identity), settings["sky"]
         if choice is None:
-            return "none", []
+            return "median" if self.exposure(wildcards)["kind"] == FLUX_STAR else "none", []
         group, members = self._find_group(identity)
         if method == "auto":
             is_dithered = len(members) > settings["sky_minimum"]

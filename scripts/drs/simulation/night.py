@@ -44,6 +44,7 @@ OPTIONAL = {
     "guide_windows": "windows on the detector that are reset at every read of science and sky exposures",
 }
 ROWS_PER_BLOCK = 64  # rows simulated at a time: 32 reads of 4096 columns take 70 MB
+STANDARDS = "make_photometry:\n  catalogue: standards.ecsv\n"
 CONFIG = "crds:\n  cache: crds_cache\n"
 
 
@@ -82,7 +83,8 @@ def simulate_night(night, preset_name, *, seed, without=(), extra=()):
     rows = [world.write_exposure(exposure, part, night / "truth") for exposure in exposures]
     n_file = len(list(part.iterdir()))
     world.write_catalogues(night / "truth", exposures, rows)
-    (night / "config.yaml").write_text(CONFIG)
+    has_standards = (night / "standards.ecsv").exists()
+    (night / "config.yaml").write_text(CONFIG + STANDARDS * has_standards)
     if raw.exists():
         raw.rmdir()
     part.rename(raw)  # last, so that a night with raw/ is a whole night
@@ -265,6 +267,11 @@ class World:
         columns = ("INSTRUME", "DETECTOR", "IMTYPE", "OBSNUM", "EXPNUM", "FILTER", "RA", "DEC", "PA", "EXPDTST")
         listed = [{**row, **{c: e.keywords[c] for c in columns}} for row, e in zip(rows, exposures, strict=True)]
         truth.write_table(folder / "exposures.ecsv", listed, dict.fromkeys(listed[0], ("", "")))
+        standards = [source for field, found in self.fields.items() if field.endswith("flux-star") for source in found]
+        if standards:
+            columns = {name: [source[name] for source in standards] for name in ("ra_deg", "dec_deg")}
+            mags = self.facts["zero_point_mag"] - 2.5 * np.log10([source["flux_e_per_s"] for source in standards])
+            truth.write_standards(folder.parent / "standards.ecsv", {**columns, "mag": mags})
         for field, sources in self.fields.items():
             truth.write_table(folder / f"{field}_sources.ecsv", sources, truth.SOURCE_COLUMNS)
             places = []
