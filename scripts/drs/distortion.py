@@ -80,6 +80,12 @@ def fit_distortion(exposures, shape, *, pitch_pix, order, mask_error_pix, centro
     return Solution(coefficients, rms, float(np.sqrt(np.mean(errors**2))), int(used.sum()), tuple(shape))
 
 
+def measure_scale(solution):
+    """Return by which part the distortion changes the scale, in x and in y: 0.01 where the pitch is 1 % off."""
+    ny, nx = solution.shape
+    return float(2 * solution.coefficients[0, 0, 1] / (nx - 1)), float(2 * solution.coefficients[1, 1, 0] / (ny - 1))
+
+
 def list_terms(order):
     """Return (l, m) of the terms P_l(v) P_m(u) of total degree 1 to `order`."""
     return [(row, column) for row in range(order + 1) for column in range(order + 1 - row) if row + column > 0]

@@ -103,10 +103,10 @@ def measure_growth(image, place, *, radii):
     ny, nx = image.rate.shape
     if not (total <= place[0] <= nx - 1 - total and total <= place[1] <= ny - 1 - total):
         return None
-    inside = CircularAperture(place, total).to_mask("center").get_values(image.unusable.astype(float))
+    inside = CircularAperture(place, total).to_mask(method="center").get_values(image.unusable.astype(float))
     if inside.any():
         return None
-    ring_mask = CircularAnnulus(place, RING[0] * total, RING[1] * total).to_mask("center")
+    ring_mask = CircularAnnulus(place, RING[0] * total, RING[1] * total).to_mask(method="center")
     ring = ring_mask.get_values(np.where(image.unusable, np.nan, image.rate))
     ring = ring[np.isfinite(ring)]
     if ring.size < 20:
