@@ -58,7 +58,7 @@ class Plan:
     def __init__(self, night, read_index):
         self.night = night
         self.exposures = {row["id"]: row for row in night["rows"] if row["status"] == "accepted"}
-        self.stages = list(night["stages"])
+        self.stages = list(night.get("order", night["stages"]))  # JSON sorts the keys of the latter
         self.stage_of = {identity: stage for stage, members in night["stages"].items() for identity in members}
         self._read_index = read_index
 
@@ -163,6 +163,10 @@ class Plan:
     def rates(self, name):
         """Return the Level 1 products that a calibration combines."""
         return [level1(self.exposures[identity]) for identity in self.combinations[name]["members"]]
+
+    def minus(self, name):
+        """Return the ids of the exposures with the lamp off that a flat is made with."""
+        return self.combinations[name].get("minus", [])
 
     def level2_of(self, name):
         """Return the Level 2 products that a calibration is measured on."""
