@@ -54,9 +54,18 @@ rule make_flat:
     input:
         rates=lambda wildcards: PLAN.rates(wildcards.name),
         manifests=PLAN.calibration_references,
+        offs=lambda wildcards: PLAN.rates_of(PLAN.minus(wildcards.name)),
+        off_manifests=lambda wildcards: PLAN.references_of(PLAN.minus(wildcards.name)),
         script=source("make_flat"),
         library=source(
-            "drs/calibration", "drs/dark", "drs/flat", "drs/keywords", "drs/members", "drs/region", "drs/stack"
+            "drs/calibration",
+            "drs/dark",
+            "drs/flat",
+            "drs/keywords",
+            "drs/members",
+            "drs/objects",
+            "drs/region",
+            "drs/stack",
         ),
     output:
         flat="calibrations/{name}.fits",
@@ -73,6 +82,10 @@ rule make_flat:
         runtime=15,
     params:
         options=options(config["make_flat"]),
+        offs=lambda wildcards, input: [
+            *(f"--off={path}" for path in input.offs),
+            *(f"--off-manifest={path}" for path in input.off_manifests),
+        ],
         rates=lambda wildcards, input: [f"--rate={path}" for path in input.rates],
         manifests=lambda wildcards, input: [f"--manifest={path}" for path in input.manifests],
         useafter=lambda wildcards: PLAN.combinations[wildcards.name]["useafter"],
@@ -84,6 +97,7 @@ rule make_flat:
         NUMBA_NUM_THREADS={threads} python {input.script:q} \
             {params.rates:q} \
             {params.manifests:q} \
+            {params.offs:q} \
             --cache {params.cache:q} \
             --night-cache {params.night_cache:q} \
             --useafter {params.useafter:q} \

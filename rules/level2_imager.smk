@@ -2,12 +2,70 @@
 
 REQUIRED INPUTS:
   rate     = level1/{obs}_LVL1_{exp}.fits      e-/s, (y, x)
-  manifest = references/level2/{obs}_{exp}.json   dark, flat
+  manifest = references/level2/{obs}_{exp}.json   dark, flat, distortion, flux
   sky      = calibrations/{name}.fits          only where the plan has a sky frame
 OUTPUTS:
+  mask     = level2/masks/{group}_MASK.fits    objects of a dithered field, for the iterative sky
   image    = level2/{obs}_LVL2_{exp}.fits      e-/s, (y, x), sky-subtracted, with coordinates
-STEPS: calibrate_image (dark, flat, sky, wcs)
+STEPS: make_object_mask, calibrate_image (dark, flat, sky, wcs)
 """
+
+SKY = {key: value for key, value in config["calibrate_image"].items() if key.startswith("sky_")}
+SKY_SETTINGS = {"quality": config["quality"], "sky": config["calibrate_image"]["sky"], **SKY}
+
+
+rule make_object_mask:
+    """Mask the objects of a dithered field for the sky of its exposures."""
+    input:
+        rates=lambda wildcards: PLAN.rates_of(PLAN.members(wildcards)),
+        manifests=lambda wildcards: PLAN.references_of(PLAN.members(wildcards)),
+        instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument_of(wildcards)}.yaml",
+        script=source("make_object_mask"),
+        library=source(
+            "drs/calibration",
+            "drs/dark",
+            "drs/flat",
+            "drs/keywords",
+            "drs/members",
+            "drs/objects",
+            "drs/region",
+            "drs/registration",
+            "drs/running_sky",
+            "drs/sky",
+            "drs/wcs",
+        ),
+    output:
+        mask="level2/masks/{group}_MASK.fits",
+    log:
+        "logs/make_object_mask/{group}.log",
+    benchmark:
+        "benchmarks/make_object_mask/{group}.tsv"
+    conda:
+        "../envs/reduction.yaml"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(2.5 * input.size_mb)),
+        runtime=30,
+    params:
+        options=options(config["make_object_mask"]),
+        sky=options(SKY),
+        rates=lambda wildcards, input: [f"--rate={path}" for path in input.rates],
+        manifests=lambda wildcards, input: [f"--manifest={path}" for path in input.manifests],
+        cache=CACHE,
+        night_cache=NIGHT_CACHE,
+    shell:
+        """
+        NUMBA_NUM_THREADS={threads} python {input.script:q} \
+            {params.rates:q} \
+            {params.manifests:q} \
+            --cache {params.cache:q} \
+            --night-cache {params.night_cache:q} \
+            --instrument {input.instrument:q} \
+            {params.options:q} \
+            {params.sky:q} \
+            --mark-refusal \
+            --output {output.mask:q} \
+            >{log:q} 2>&1
+        """
 
 
 rule calibrate_image:
@@ -15,10 +73,25 @@ rule calibrate_image:
     input:
         rate="level1/{obs}_LVL1_{exp}.fits",
         manifest=PLAN.level2_references,
-        sky=lambda wildcards: PLAN.sky(wildcards, config["calibrate_image"]["sky"])[1],
+        sky=lambda wildcards: PLAN.sky(wildcards, SKY_SETTINGS)[1],
+        dithers=lambda wildcards: PLAN.rates_of(PLAN.dithers(wildcards, SKY_SETTINGS)),
+        dither_manifests=lambda wildcards: PLAN.references_of(PLAN.dithers(wildcards, SKY_SETTINGS)),
         instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument(wildcards)}.yaml",
         script=source("calibrate_image"),
-        library=source("drs/calibration", "drs/dark", "drs/flat", "drs/region", "drs/sky", "drs/wcs"),
+        library=source(
+            "drs/background",
+            "drs/calibration",
+            "drs/coordinates",
+            "drs/dark",
+            "drs/distortion",
+            "drs/flat",
+            "drs/members",
+            "drs/region",
+            "drs/registration",
+            "drs/running_sky",
+            "drs/sky",
+            "drs/wcs",
+        ),
     output:
         image="level2/{obs}_LVL2_{exp}.fits",
     log:
@@ -28,23 +101,28 @@ rule calibrate_image:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(6 * input.size_mb)),
+        mem_mb=lambda wildcards, input, attempt: attempt * (800 + int((2 if input.dithers else 6) * input.size_mb)),
         runtime=15,
     params:
-        sky=lambda wildcards, input: [f"--sky={path}" for path in input.sky],
-        sky_method=lambda wildcards: PLAN.sky(wildcards, config["calibrate_image"]["sky"])[0],
+        sky=lambda wildcards, input: [f"--{'mask' if input.dithers else 'sky'}={path}" for path in input.sky],
+        dithers=lambda wildcards, input: [
+            *(f"--dither={path}" for path in input.dithers),
+            *(f"--dither-manifest={path}" for path in input.dither_manifests),
+        ],
+        sky_method=lambda wildcards: PLAN.sky(wildcards, SKY_SETTINGS)[0],
         options=options({key: value for key, value in config["calibrate_image"].items() if key != "sky"}),
         cache=CACHE,
         night_cache=NIGHT_CACHE,
     shell:
         """
-        python {input.script:q} \
+        NUMBA_NUM_THREADS={threads} python {input.script:q} \
             --rate {input.rate:q} \
             --manifest {input.manifest:q} \
             --cache {params.cache:q} \
             --night-cache {params.night_cache:q} \
             --instrument {input.instrument:q} \
             {params.sky:q} \
+            {params.dithers:q} \
             --sky-method {params.sky_method:q} \
             {params.options:q} \
             --mark-refusal \

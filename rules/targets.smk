@@ -38,7 +38,7 @@ rule calibrations:
     """The night's own calibrations, delivered to its CRDS context; needs no science exposure."""
     input:
         PLAN.products("calibrations"),
-        "references/contexts/optics.json",
+        f"references/contexts/{PLAN.stages[-2]}.json",
 
 
 rule references:

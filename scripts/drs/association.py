@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from drs.night import slug
 
 HOURS_PER_DAY = 24.0
+THROUGH_SKY = ("TWIFLAT", "SKYFLAT")
 ALWAYS = ("detector", "optics", "science")  # stages of every night; others only with exposures of their own
 
 
@@ -22,9 +23,10 @@ def associate(rows, rules):
     Returns
     -------
     plan : dict
-        `stages`: stage -> exposure ids; `needs`: id -> types of references; `masters`, `skies`, `groups`: product
-        name -> {members, keys, ...}; `sky`: science id -> {choice, reason, rejected}; `too_few`: groups that make no
-        product, with the reason; `level1_only`: id -> why nothing is made beyond Level 1.
+        `order`: stages in running order; `stages`: stage -> exposure ids; `needs`: id -> types of references;
+        `masters`, `skies`, `groups`: product name -> {members, keys, ...}; `sky`: science id -> {choice, reason,
+        rejected}; `too_few`: groups that make no product, with the reason; `level1_only`: id -> why nothing is made
+        beyond Level 1.
     """
     accepted = sorted((row for row in rows if row["status"] == "accepted"), key=_order)
     going_on = [row for row in accepted if _find_recipe(row, rules) is not None]
@@ -35,6 +37,7 @@ def associate(rows, rules):
     kinds = {row["kind"] for row in going_on}
     stages = [stage for stage, own in rules["stages"].items() if stage in ALWAYS or kinds & set(own)]
     return {
+        "order": stages,
         "stages": {stage: [row["id"] for row in accepted if _stage(row, rules, stages) == stage] for stage in stages},
         "needs": {row["id"]: [*rules["level1"], *(_find_recipe(row, rules) or ())] for row in accepted},
         "masters": masters,
@@ -106,7 +109,8 @@ def _plan_masters(accepted, masters, too_few):
     """Return the night's own calibrations."""
     planned = {}
     for reftype, rule in masters.items():
-        for rows in _split([row for row in accepted if row["kind"] == rule["kind"]], rule["same"]):
+        sets = _split([row for row in accepted if row["kind"] == rule["kind"]], rule["same"])
+        for rows in sorted(sets, key=lambda rows: rows[0]["keys"]["IMTYPE"] in THROUGH_SKY):
             name = _calibration_name(reftype, rows[0], planned)
             entry = {**_describe(rows, rule["same"]), "type": reftype, "stage": rule["stage"]}
             if rule.get("from") == "noon":
@@ -115,12 +119,34 @@ def _plan_masters(accepted, masters, too_few):
                 if entry.get("further") or rule["stage"] not in ALWAYS:
                     too_few.append({"name": name, "type": reftype, "members": entry["members"], "reason": lacking})
                 continue
+            if "minus" in rule:
+                entry["minus"] = _find_minus(rows[0], accepted, rule)
+            if found := _find_preferred(entry, planned):
+                reason = f"{found} is made of the lamp: flats through the sky are not needed"
+                too_few.append({"name": name, "type": reftype, "members": entry["members"], "reason": reason})
+                continue
             if rows[0]["keys"]["SUBARRAY"] == "FULL":
                 _keep_or_note(name, entry, rule["minimum"], planned, too_few)
             else:
                 reason = "exposures of a subarray: calibrations are made from full frames"
                 too_few.append({"name": name, "type": reftype, "members": entry["members"], "reason": reason})
     return planned
+
+
+def _find_minus(row, accepted, rule):
+    """Return the ids of the exposures, of the same keywords but IMTYPE, that are subtracted from those of a master."""
+    same = [key for key in rule["same"] if key != "IMTYPE"]
+    others = [other for other in accepted if other["kind"] == rule["minus"]]
+    return [other["id"] for other in others if all(other["keys"][key] == row["keys"][key] for key in same)]
+
+
+def _find_preferred(entry, planned):
+    """Return the name of a planned flat of the lamp in whose place one through the sky would be chosen; else None."""
+    if entry["keys"].get("IMTYPE") not in THROUGH_SKY:
+        return None
+    keys = entry["keys"] | {"IMTYPE": None}
+    same = [n for n, e in planned.items() if e["type"] == entry["type"] and e["keys"] | {"IMTYPE": None} == keys]
+    return next(iter(same), None)
 
 
 def _noon_before(middle):
@@ -185,7 +211,7 @@ def _choose_sky(row, skies, rule):
     if not fitting:
         return {
             "choice": None,
-            "reason": "no fitting sky exposures: median of the frame",
+            "reason": "no fitting sky exposures: other dithers or median",
             "rejected": rejected,
         }
     gap_h, choice = min(fitting)

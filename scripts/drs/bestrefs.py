@@ -145,6 +145,8 @@ def _resolve_exposure(request, rules, types, files):
         entries[kind] = _read_answer(entries[kind], answers[filekind], filekind, keys, rules)
         if entries[kind]["status"] == "found":
             entries[kind] = files.verify(entries[kind], keys["INSTRUME"])
+        elif types[kind].get("optional"):
+            entries[kind] |= {"status": "n/a", "reason": f"its step is left out: {entries[kind]['reason']}"}
         elif entries[kind]["status"] == NOT_FOUND:
             values = ", ".join(f"{key} = {keys.get(key)}" for key in (*CASE, *types[kind]["match"]))
             entries[kind]["reason"] += f"; asked for {values}; {ADVICE}"

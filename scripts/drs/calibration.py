@@ -9,7 +9,7 @@ from drs.image import Image
 from drs.references import find_switched_off, header_keywords, open_references, override_lines, read_manifest
 from drs.region import find_region
 
-MODELS = {"dark": "DarkModel", "flat": "FlatModel"}
+MODELS = {"dark": "DarkModel", "flat": "FlatModel", "distortion": "DistortionModel", "flux": "PhotometryModel"}
 
 
 def read_calibrations(exposures, manifests, types, roots):
@@ -39,6 +39,24 @@ def read_calibrations(exposures, manifests, types, roots):
         for exposure, files in zip(exposures, chosen, strict=True)
     ]
     return calibrations, sorted(models)
+
+
+def read_optional(manifest, types, roots):
+    """Return {type: Product} of the references of some types that an exposure has, and their paths.
+
+    Parameters
+    ----------
+    manifest : Path
+    types : list of str
+        Of 'distortion', 'flux'.
+    roots : list of Path
+        CRDS caches, the night's own first.
+    """
+    entries = read_manifest(manifest)["references"]
+    found = [reftype for reftype in types if entries.get(reftype, {}).get("status") == "found"]
+    files = open_references(manifest, found, roots)
+    models = {reftype: product.read(path, models=MODELS[reftype], verify=False) for reftype, path in files.items()}
+    return models, [files[reftype] for reftype in found]
 
 
 def _find_used(manifest, types):

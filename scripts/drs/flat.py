@@ -20,6 +20,16 @@ def check_illumination(images, *, minimum_signal_e_per_s):
     return list(levels.values())
 
 
+def check_saturation(images, *, maximum_saturated_fraction):
+    """Refuse flat exposures {name: Image} that saturate in too many pixels: what is left of these is not linear."""
+    fractions = {name: float(np.mean(image.dq & Flag.SATURATED != 0)) for name, image in images.items()}
+    if bad := [f"{name} {part:.1%}" for name, part in fractions.items() if part > maximum_saturated_fraction]:
+        raise ReductionError(
+            f"saturated pixels: {', '.join(bad)}; a flat may have {maximum_saturated_fraction:.1%}: dim the lamp, or "
+            "exclude these exposures in exposures.yaml"
+        )
+
+
 def normalise_flat(lamp, *, minimum_response):
     """Return a lamp image divided by its median; what cannot be a flat value is 1 and flagged.
 

@@ -6,7 +6,12 @@ import numpy as np
 
 from drs.dq import Flag
 
-UNITS_OF_MODELS = {"FlatModel": "", "GainModel": "electron/DN", "ReadNoiseModel": "electron"}
+UNITS_OF_MODELS = {
+    "PhotometryModel": "",
+    "FlatModel": "",
+    "GainModel": "electron/DN",
+    "ReadNoiseModel": "electron",
+}
 UNITS_OF_MODELS |= {"BiasModel": "DN", "SaturationModel": "DN"}  # of all others: electron/s
 
 
@@ -64,5 +69,8 @@ def make_nothing(model):
         return {"DQ": flag}, {}
     if model == "NonlinearCorrectionModel":
         return {"COEFFS": np.full((2, 1, 1), np.nan, np.float32), "DQ": flag}, {"COEFFS": "DN"}
+    if model == "DistortionModel":
+        maps = dict.fromkeys(("SCI", "ERR", "DX", "DY"), value)
+        return maps | {"DQ": flag}, dict.fromkeys(maps, "pix")
     unit = UNITS_OF_MODELS.get(model, "electron/s")
     return {"SCI": value, "ERR": value, "DQ": flag}, {"SCI": unit, "ERR": unit}

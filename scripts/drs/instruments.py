@@ -89,7 +89,7 @@ def find_mode(keywords, detector, units):
 
 
 def find_optics(keywords, detector):
-    """Return what is known of INSTMODE, SCALE and GRATING of an exposure: an imager has one of each.
+    """Return INSTMODE, SCALE and GRATING of an exposure, None where unknown; an imager has one of each.
 
     Parameters
     ----------
@@ -98,10 +98,9 @@ def find_optics(keywords, detector):
     detector : dict
         Facts of the detector.
     """
-    only = {"INSTMODE": next(iter(detector["modes"]))} if len(detector["modes"]) == 1 else {}
-    if "scale_arcsec" in detector:
-        only |= {"SCALE": detector["scale_arcsec"], "GRATING": "MIRROR"}
-    return only | {key: keywords[key] for key in ("INSTMODE", "SCALE", "GRATING") if key in keywords}
+    only = {"INSTMODE": next(iter(detector["modes"])) if len(detector["modes"]) == 1 else None}
+    only |= {"SCALE": detector.get("scale_arcsec"), "GRATING": "MIRROR" if "scale_arcsec" in detector else None}
+    return {key: keywords.get(key, value) for key, value in only.items()}
 
 
 def find_readout(keywords, detector):

@@ -170,7 +170,8 @@ def find_reference_keys(keywords, instruments):
         raise ReductionError(f"keyword {', '.join(missing)} is missing: CRDS chooses by it; mend the header")
     instrument, detector = find_detector(keywords, instruments)
     keys = {**DEFAULTS, "INSTERA": instrument["era"], "FILTER": "NONE", **keywords, **find_optics(keywords, detector)}
-    return {key: keys[key] for key in REFERENCE_KEYS if key in keys} | {"EXPDTST": _iso(_start_mjd(keywords))}
+    known = {key: keys[key] for key in REFERENCE_KEYS if keys.get(key) is not None}
+    return known | {"EXPDTST": _iso(_start_mjd(keywords))}
 
 
 def _classify(keywords, images, instruments, associations):
@@ -306,8 +307,9 @@ def _check_shape(images):
 
 def _check_needs(kind, keys):
     """Refuse what cannot be calibrated: a science frame without pointing, a light frame without filter."""
-    needs = {"science": ("RA", "DEC", "PA", "FILTER"), "sky": ("FILTER",), "flat": ("FILTER",)}.get(kind, ())
-    absent = [key for key in needs if keys[key] in (None, "NONE")]
+    pointed = ("RA", "DEC", "PA", "FILTER")
+    needs = {"science": pointed, "flux-star": pointed, **dict.fromkeys(("sky", "flat", "pinhole"), ("FILTER",))}
+    absent = [key for key in needs.get(kind, ()) if keys[key] in (None, "NONE")]
     if absent:
         raise ReductionError(f"a {kind} exposure without {', '.join(absent)}: give it in exposures.yaml")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from drs.keywords import CONFIGURATION, IDENTITY
 
 PICTURED = ("calibrations", "level2", "level3")
-ON_SKY = ("science", "sky")
+ON_SKY, FLUX_STAR = ("science", "sky"), "flux-star"
 THROUGH_SKY = (*ON_SKY, "telluric", "flux-star", "psf-star")
 
 
@@ -27,7 +27,7 @@ def identity_keywords(row):
 
 def list_products(row, night):
     """Return the products that are made from one exposure alone."""
-    has_level2 = row["kind"] in ON_SKY and row["id"] not in night["level1_only"]
+    has_level2 = row["kind"] in (*ON_SKY, FLUX_STAR) and row["id"] not in night["level1_only"]
     return [level1(row), level2(row)] if has_level2 else [level1(row)]
 
 
@@ -64,7 +64,7 @@ class Plan:
     def __init__(self, night, read_index):
         self.night = night
         self.exposures = {row["id"]: row for row in night["rows"] if row["status"] == "accepted"}
-        self.stages = list(night["stages"])
+        self.stages = list(night.get("order", night["stages"]))  # JSON sorts the keys of the latter
         self.stage_of = {identity: stage for stage, members in night["stages"].items() for identity in members}
         self._read_index = read_index
 
@@ -152,6 +152,10 @@ class Plan:
         """Return the name of an exposure's instrument file."""
         return self.exposure(wildcards)["keys"]["INSTRUME"].lower()
 
+    def instrument_of(self, wildcards):
+        """Return the name of the instrument file of a Level 3 group."""
+        return self.night["groups"][wildcards.group]["keys"]["INSTRUME"].lower()
+
     def context_before(self, stage):
         """Return the file that names the context in which a stage is resolved."""
         position = self.stages.index(stage)
@@ -195,6 +199,14 @@ class Plan:
         """Return the calibration of the same exposures that one is made with."""
         return f"calibrations/{self.combinations[name]['uses']}.fits"
 
+    def minus(self, name):
+        """Return the ids of the exposures with the lamp off that a flat is made with."""
+        return self.combinations[name].get("minus", [])
+
+    def level2_of(self, name):
+        """Return the Level 2 products that a calibration is measured on."""
+        return [level2(self.exposures[identity]) for identity in self.combinations[name]["members"]]
+
     def level1_references(self, wildcards):
         """Return the references that Level 1 of an exposure uses, once CRDS was asked for its stage."""
         return self._references("level1", f"{wildcards.obs}_{wildcards.exp}")
@@ -217,15 +229,43 @@ class Plan:
         """Return the Level 2 products that a Level 3 group combines."""
         return [level2(self.exposures[identity]) for identity in self.night["groups"][group]["members"]]
 
-    def sky(self, wildcards, method):
-        """Return (method, frames) of an exposure's sky subtraction: frame, median or none.
+    def sky(self, wildcards, settings):
+        """Return (method, files) of an exposure's sky subtraction: frame, iterative, median or none.
 
-        `method` is the configured one; `auto` takes the plan's sky frame, and the median where there is none.
+        `settings` are `quality`, `sky`: the configured method, and `sky_minimum`. The method `auto` takes the median
+        for `quality: online`, else the plan's sky frame, else the other dithers of the field where there are enough
+        (then the file is the mask of its objects), else the median.
         """
         identity = f"{wildcards.obs}_{wildcards.exp}"
-        choice = self.night["sky"].get(identity)
+        choice, method = self.night["sky"].get(identity), settings["sky"]
         if choice is None:
-            return "none", []
+            return "median" if self.exposure(wildcards)["kind"] == FLUX_STAR else "none", []
+        group, members = self._find_group(identity)
         if method == "auto":
-            method = "frame" if choice["choice"] else "median"
-        return method, [f"calibrations/{choice['choice']}.fits"] if method == "frame" else []
+            is_dithered = len(members) > settings["sky_minimum"]
+            method = "frame" if choice["choice"] else "iterative" if is_dithered else "median"
+            method = "median" if settings["quality"] == "online" else method
+        frames = {"frame": f"calibrations/{choice['choice']}.fits", "iterative": f"level2/masks/{group}_MASK.fits"}
+        return method, [frames[method]] if method in frames else []
+
+    def dithers(self, wildcards, settings):
+        """Return the ids of the exposures that an exposure's iterative sky is made from, itself included; else none."""
+        is_iterative = self.sky(wildcards, settings)[0] == "iterative"
+        return self._find_group(f"{wildcards.obs}_{wildcards.exp}")[1] if is_iterative else []
+
+    def _find_group(self, identity):
+        """Return the name and the members of the Level 3 group of a science exposure."""
+        groups = self.night["groups"].items()
+        return next(((name, entry["members"]) for name, entry in groups if identity in entry["members"]), ("", []))
+
+    def rates_of(self, identities):
+        """Return the Level 1 products of exposures."""
+        return [level1(self.exposures[identity]) for identity in identities]
+
+    def references_of(self, identities):
+        """Return the references that exposures use beyond Level 1, once CRDS was asked for their stages."""
+        return [self._references("level2", identity) for identity in identities]
+
+    def members(self, wildcards):
+        """Return the ids of the exposures of a Level 3 group."""
+        return self.night["groups"][wildcards.group]["members"]

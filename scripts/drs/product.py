@@ -44,6 +44,8 @@ STEP_KEYWORDS = {
     "flat": "S_FLAT",
     "sky": "S_SKYSUB",
     "wcs": "S_WCS",
+    "distortion": "S_DISTOR",
+    "flux": "S_FLUXCL",
     "resample": "S_RESAMP",
     "normalize": "S_NORMAL",
 }

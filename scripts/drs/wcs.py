@@ -1,6 +1,9 @@
 """Celestial coordinates of a detector from the telescope's pointing."""
 
 import numpy as np
+from astropy.wcs import WCS
+
+from drs.errors import ReductionError
 
 ARCSEC_PER_DEG = 3600.0
 
@@ -56,3 +59,30 @@ def build_wcs(ra_deg, dec_deg, pa_deg, detector, shape, corner=(1, 1)):
         "PC2_2": float(np.cos(angle)),
         "RADESYS": "ICRS",
     }
+
+
+def find_wcs(keywords, shape, instrument):
+    """Return the WCS keywords that the pointing, the detector and the subarray of an exposure give.
+
+    Parameters
+    ----------
+    keywords : dict
+        RA, DEC, PA, DETECTOR; of a subarray also DETXSIZE, DETYSIZE, SUBSTRT1, SUBSTRT2.
+    shape : tuple
+        (ny, nx) of the exposure.
+    instrument : dict
+        Content of config/instruments/*.yaml.
+    """
+    if missing := [key for key in ("RA", "DEC", "PA") if key not in keywords]:
+        raise ReductionError(f"no {', '.join(missing)} in the header: give them in exposures.yaml (correct: set:)")
+    detector = instrument["detectors"][keywords["DETECTOR"]]
+    full = (keywords.get("DETYSIZE", shape[0]), keywords.get("DETXSIZE", shape[1]))
+    corner = (keywords.get("SUBSTRT2", 1), keywords.get("SUBSTRT1", 1)) if full != tuple(shape) else (1, 1)
+    return build_wcs(keywords["RA"], keywords["DEC"], keywords["PA"], detector, full, corner)
+
+
+def measure_offsets(headers):
+    """Return where images point, in pixels (x, y) of the first one, (n, 2)."""
+    first = WCS(headers[0])
+    places = [(header["CRVAL1"], header["CRVAL2"]) for header in headers]
+    return first.wcs_world2pix(np.array(places), 0)

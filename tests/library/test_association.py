@@ -155,7 +155,7 @@ def test_darks_of_both_modes_of_a_detector_are_one_master():
 def test_needs_are_those_of_the_recipe():
     plan = plan_of(make_night() | {"t": scan("TELLURIC", 90, start=at(7)), "i": ifs_scan("SCI", 91, start=at(7, 1))})
     needs = {identity.split("_", 1)[1]: found[len(RULES["level1"]) :] for identity, found in plan["needs"].items()}
-    assert needs["IRIS_IMG1_SCI_0020-00"] == needs["IRIS_IMG1_SKY_0050-00"] == ["dark", "flat"]
+    assert needs["IRIS_IMG1_SCI_0020-00"] == needs["IRIS_IMG1_SKY_0050-00"] == ["dark", "flat", "distortion", "flux"]
     assert needs["IRIS_IMG1_DARK_0000-00"] == needs["IRIS_IMG1_TELLURIC_0090-00"] == needs["IRIS_IFS_SCI_0091-00"] == []
     only = "imager: Level 1 only, no recipe for telluric exposures yet"
     assert plan["level1_only"]["2024B-P123-008_IRIS_IMG1_TELLURIC_0090-00"] == only
@@ -197,3 +197,40 @@ def test_the_plan_does_not_depend_on_the_order_of_files_and_uses_each_exposure_o
     assert len(staged) == len(exposures)
     used = [i for part in ("groups", "skies") for entry in plan[part].values() for i in entry["members"]]
     assert not plan["level1_only"].keys() & {*plan["sky"], *used}
+
+
+def make_flats(imtype, first, hour, n=5, **changes):
+    """Return scans of flats."""
+    return {f"{imtype}{k}": scan(imtype, first + k, start=at(hour, k), **changes) for k in range(n)}
+
+
+def test_flats_take_the_exposures_with_the_lamp_off_of_their_filter():
+    scans = make_flats("FLAT", 10, 2) | make_flats("FLATOFF", 30, 3)
+    scans |= {f"h{k}": scan("FLATOFF", 60 + k, start=at(4, 30 + k), FILTER="H") for k in range(2)}
+    ((name, flat),) = plan_of(scans)["masters"].items()
+    assert name == "iris_img1_flat_20240925t020000_0.0.1"
+    assert [identity.rpartition("_")[2] for identity in flat["minus"]] == [f"00{30 + k}-00" for k in range(5)]
+
+
+def test_twilight_flats_serve_where_there_is_no_lamp():
+    plan = plan_of(make_flats("TWIFLAT", 10, 1) | make_flats("FLAT", 30, 2))
+    (flat,) = plan["masters"].values()
+    assert flat["keys"]["IMTYPE"] == "FLAT"
+    (left_out,) = plan["too_few"]
+    assert "is made of the lamp" in left_out["reason"]
+    (flat,) = plan_of(make_flats("TWIFLAT", 10, 1))["masters"].values()
+    assert flat["keys"]["IMTYPE"] == "TWIFLAT"
+
+
+def test_pinholes_and_standard_stars_have_stages_and_hold_for_their_night():
+    scans = make_night() | {"p": scan("PINHOLE", 70, start=at(2)), "x": scan("FLUX", 71, start=at(5))}
+    plan = plan_of(scans)
+    assert plan["order"] == ["detector", "optics", "sky", "science"]
+    made = {entry["type"]: entry for entry in plan["masters"].values()}
+    assert (made["distortion"]["useafter"], made["distortion"]["stage"]) == ("2024-09-24T22:00:00", "optics")
+    assert (made["flux"]["useafter"], made["flux"]["stage"]) == ("2024-09-25T10:00:00", "sky")
+    assert {key: made["flux"]["keys"][key] for key in ("INSTMODE", "GRATING", "SCALE")} == {
+        "INSTMODE": "IMG",
+        "GRATING": "MIRROR",
+        "SCALE": 0.004,
+    }

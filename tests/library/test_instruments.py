@@ -27,7 +27,7 @@ def test_an_imager_has_one_scale_and_no_grating_and_a_spectrograph_says_its_own(
     assert find_optics({}, IMG1) == {"INSTMODE": "IMG", "SCALE": 0.004, "GRATING": "MIRROR"}
     said = {"INSTMODE": "LENSLET", "SCALE": 0.009, "GRATING": "4000-K"}
     assert find_optics(said | {"FILTER": "K"}, IFS) == said
-    assert find_optics({"SCALE": 0.05}, IFS) == {"SCALE": 0.05}
+    assert find_optics({"SCALE": 0.05}, IFS) == {"INSTMODE": None, "SCALE": 0.05, "GRATING": None}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,8 @@ from drs.association import associate
 from drs.night import build_rows
 from drs.plan import Plan, options
 
+AUTO = {"quality": "full", "sky": "auto", "sky_minimum": 3}
+
 
 @pytest.fixture
 def asked():
@@ -71,7 +73,7 @@ def test_the_readout_of_an_exposure(ifs_plan):
     lenslet = SimpleNamespace(obs="2024B-P123-008_IRIS_IFS_SCI", exp="0020-00")
     assert ifs_plan.readout(lenslet) == {"border_pix": 4, "n_channel": 4}
     assert ifs_plan.readout(science("0021-00"))["n_channel"] == 64
-    assert ifs_plan.sky(lenslet, "auto") == ("none", [])
+    assert ifs_plan.sky(lenslet, AUTO) == ("none", [])
 
 
 def test_stages_build_on_each_other(plan):
@@ -109,10 +111,28 @@ def test_every_product_waits_for_the_stage_of_its_exposures(plan, asked):
 
 def test_sky_of_an_exposure(plan):
     frame = "calibrations/iris_img1_sky_20240925t061000_0.0.1.fits"
-    assert plan.sky(science(), "auto") == ("frame", [frame])
-    assert plan.sky(science(), "median") == ("median", [])
+    assert plan.sky(science(), AUTO) == ("frame", [frame])
+    assert plan.sky(science(), AUTO | {"quality": "online"}) == ("median", [])
+    assert plan.sky(science(), AUTO | {"sky": "median"}) == ("median", [])
+    assert plan.dithers(science(), AUTO) == []
     sky = SimpleNamespace(obs="2024B-P123-008_IRIS_IMG1_SKY", exp="0050-00")
-    assert plan.sky(sky, "auto") == ("none", [])
+    assert plan.sky(sky, AUTO) == ("none", [])
+
+
+def test_dithers_make_the_sky_where_there_is_no_frame_and_enough_of_them(asked):
+    scans = {f"s{k}.fits": scan("SCI", 20 + k, start=f"2024-09-25T06:0{k}:00") for k in range(4)}
+    rows = build_rows(scans, INSTRUMENTS, RULES, {})
+    plan = Plan({"rows": rows, **associate(rows, RULES)}, asked.append)
+    mask = "level2/masks/2024B-P123_IRIS_IMG1_M-15_Y_20240924_MASK.fits"
+    assert plan.sky(science(), AUTO) == ("iterative", [mask])
+    assert plan.sky(science(), AUTO | {"quality": "online"}) == ("median", [])
+    assert plan.sky(science(), AUTO | {"sky": "iterative", "quality": "online"}) == ("iterative", [mask])
+    assert plan.sky(science(), AUTO | {"sky_minimum": 4}) == ("median", [])
+    dithers = plan.dithers(science(), AUTO)
+    assert dithers == plan.members(SimpleNamespace(group=mask.split("/")[-1].removesuffix("_MASK.fits")))
+    assert plan.rates_of(dithers)[1] == "level1/2024B-P123-008_IRIS_IMG1_SCI_LVL1_0021-00.fits"
+    assert plan.references_of(dithers)[1] == "references/level2/2024B-P123-008_IRIS_IMG1_SCI_0021-00.json"
+    assert set(asked) == {"science"}
 
 
 def test_one_exposure(plan):

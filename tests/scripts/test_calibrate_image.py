@@ -10,6 +10,7 @@ from calibrate_image import main
 from drs import product
 
 IRIS = Path(__file__).resolve().parents[2] / "config" / "instruments" / "iris.yaml"
+LIMITS = {"sky_frames": 8, "sky_minimum": 3, "sky_offset_pix": 4}
 
 
 @pytest.fixture
@@ -19,7 +20,7 @@ def calibrate(run, references, tmp_path):
 
     def invoke(rate, **options):
         output = tmp_path / "out.fits"
-        options = {"sky_method": "median", "source_threshold_sigma": 3} | options
+        options = {"sky_method": "median", "source_threshold_sigma": 3} | LIMITS | options
         result = run(
             main,
             rate=rate,

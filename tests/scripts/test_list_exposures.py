@@ -132,7 +132,7 @@ def test_requests_say_which_types_each_level_uses(run, night):
     list_night(run)
     science = json.loads((night / "plan/stages/science.json").read_text())["2024B-P123-008_IRIS_IMG1_SCI_0001-00"]
     level1 = ["dq", "saturation", "bias", "nonlin", "gain", "readnoise"]
-    assert science["levels"] == {"level1": level1, "level2": ["dark", "flat"]}
+    assert science["levels"] == {"level1": level1, "level2": ["dark", "flat", "distortion", "flux"]}
     (dark,) = json.loads((night / "plan/stages/detector.json").read_text()).values()
     assert dark["levels"] == {"level1": level1}
 

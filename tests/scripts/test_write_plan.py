@@ -27,7 +27,6 @@ def options(tmp_path):
     (tmp_path / "context.json").write_text(json.dumps(context))
     options = {
         "night": tmp_path / "night.json",
-        "request": [tmp_path / f"{stage}.json" for stage in RULES["stages"]],
         "context": tmp_path / "context.json",
         "types": TYPES,
         "cache": tmp_path / "crds_cache",
@@ -43,7 +42,8 @@ def plan_night(options, scans):
     rows = build_rows(scans, INSTRUMENTS, RULES, {})
     plan = associate(rows, RULES)
     options["night"].write_text(json.dumps({"rows": rows, **plan}))
-    for path, stage in zip(options["request"], RULES["stages"], strict=True):
+    options["request"] = [options["night"].with_name(f"{stage}.json") for stage in plan["stages"]]
+    for path, stage in zip(options["request"], plan["stages"], strict=True):
         members = {row["id"]: row for row in rows if row.get("id") in plan["stages"][stage]}
         path.write_text(json.dumps(make_requests(members, plan["needs"], RULES["level1"], NO_OVERRIDES)))
 

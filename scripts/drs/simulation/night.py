@@ -41,10 +41,12 @@ OPTIONAL = {
     "unstable_pixels": "pixels whose reads jump between two levels (telegraph), and pixels of high read noise",
     "ipc": "interpixel capacitance: a part of the signal in each of the four neighbours",
     "snowballs": "discs of saturating charge with a halo",
+    "distortion": "distortion of the optics, on every exposure with light from the sky or a mask",
     "guide_windows": "windows on the detector that are reset at every read of science and sky exposures",
 }
 UNLIT, LAMP = ("dark", "bias"), ("flat", "engineering", "transfer-flat", "saturated-flat")
 ROWS_PER_BLOCK = 64  # rows simulated at a time: 32 reads of 4096 columns take 70 MB
+STANDARDS = "make_photometry:\n  catalogue: standards.ecsv\n"
 CONFIG = "crds:\n  cache: crds_cache\n"
 
 
@@ -83,7 +85,8 @@ def simulate_night(night, preset_name, *, seed, without=(), extra=()):
     rows = [world.write_exposure(exposure, part, night / "truth") for exposure in exposures]
     n_file = len(list(part.iterdir()))
     world.write_catalogues(night / "truth", exposures, rows)
-    (night / "config.yaml").write_text(CONFIG)
+    has_standards = (night / "standards.ecsv").exists()
+    (night / "config.yaml").write_text(CONFIG + STANDARDS * has_standards)
     if raw.exists():
         raw.rmdir()
     part.rename(raw)  # last, so that a night with raw/ is a whole night
@@ -118,6 +121,8 @@ class World:
         self.seed, self.without = seed, without
         keys = [(name, detector) for name, detectors in preset["detectors"].items() for detector in detectors]
         self.geometry = {key: detector_geometry(preset, instruments, *key) for key in keys}
+        if "distortion" not in without:
+            self.geometry = {key: {**made, "distortion": facts["distortion"]} for key, made in self.geometry.items()}
         self.detectors = {key: self._make_detector(key) for key in keys}
         self.fields = {}
 
@@ -151,10 +156,21 @@ class World:
     def light(self, exposure, level, sources):
         """Return what falls on the detector, e-/s, (ny, nx): uniform light, and sources or the traces of spectra."""
         geometry = self.geometry[_detector_of(exposure)]
+        if exposure.sequence["kind"] == "pinhole":
+            return level + self._light_of_pinholes(exposure, geometry)
         if "scale_arcsec" in geometry:
             return level + scene.render_sources(sources, exposure.pointing, geometry, self.facts["psf"])
         is_lit = exposure.sequence["kind"] not in UNLIT
         return level + scene.render_traces(exposure.shape, **self.facts["traces"]) * is_lit
+
+    def _light_of_pinholes(self, exposure, geometry):
+        """Return the light through a mask of pinholes that is moved from exposure to exposure, e-/s, (ny, nx)."""
+        facts, number = dict(self.facts["pinholes"]), exposure.keywords["EXPNUM"]
+        flux, shifts = facts.pop("flux_e_per_s"), facts.pop("shifts_pix")
+        facts["shift_pix"] = shifts[(number - 1) % len(shifts)]
+        stream = make_stream(self.seed, *_detector_of(exposure), "pinholes")
+        places = scene.place_pinholes(exposure.shape, **facts, stream=stream)
+        return scene.render_pinholes(geometry, self.facts["psf"], places, flux)
 
     def sources(self, exposure):
         """Return the field of an exposure and its sources; '' and none for calibrations."""
@@ -177,7 +193,7 @@ class World:
         """Return the uniform light of an exposure, e-/s: the lamp of a flat, the sky otherwise, nothing for a dark."""
         kind, light = exposure.sequence["kind"], self.facts["filters"][exposure.sequence["filter"]]
         is_lamp = kind in LAMP
-        if kind in UNLIT or ("sky" in self.without and not is_lamp):
+        if kind in (*UNLIT, "pinhole") or ("sky" in self.without and not is_lamp):
             return 0.0
         level = light["lamp_e_per_s"] * exposure.sequence.get("lamp_scale", 1.0) if is_lamp else light["sky_e_per_s"]
         if "sky_scatter" in self.without:
@@ -253,6 +269,11 @@ class World:
         columns = ("INSTRUME", "DETECTOR", "IMTYPE", "OBSNUM", "EXPNUM", "FILTER", "RA", "DEC", "PA", "EXPDTST")
         listed = [{**row, **{c: e.keywords[c] for c in columns}} for row, e in zip(rows, exposures, strict=True)]
         truth.write_table(folder / "exposures.ecsv", listed, dict.fromkeys(listed[0], ("", "")))
+        standards = [source for field, found in self.fields.items() if field.endswith("flux-star") for source in found]
+        if standards:
+            columns = {name: [source[name] for source in standards] for name in ("ra_deg", "dec_deg")}
+            mags = self.facts["zero_point_mag"] - 2.5 * np.log10([source["flux_e_per_s"] for source in standards])
+            truth.write_standards(folder.parent / "standards.ecsv", {**columns, "mag": mags})
         for field, sources in self.fields.items():
             truth.write_table(folder / f"{field}_sources.ecsv", sources, truth.SOURCE_COLUMNS)
             places = []

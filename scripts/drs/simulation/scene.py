@@ -13,6 +13,7 @@ import numpy as np
 ARCSEC = math.pi / 648000.0
 FWHM_PER_SIGMA = 2.0 * math.sqrt(2.0 * math.log(2.0))
 STAMP_SIGMA = 6.5  # a Gaussian is rendered out to here; 1e-9 of its flux lies beyond
+UNDISTORT_STEPS = 15  # each gains a factor of 30 for shifts of 1 % over the detector
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(4)  # exact to degree 7 across a pixel
 
 # Exponential disc as a sum of round Gaussians (Hogg & Lang 2013, PASP 125, 719; coefficients of the Tractor code):
@@ -59,11 +60,39 @@ def instrument_to_pixel(x_arcsec, y_arcsec, geometry):
     along_y = -dx * math.sin(angle) + dy * math.cos(angle)
     x_pix = (geometry["size_x_pix"] + 1) / 2 + along_x / geometry["scale_arcsec"]
     y_pix = (geometry["size_y_pix"] + 1) / 2 + along_y / geometry["scale_arcsec"]
-    return x_pix, y_pix
+    return distort(x_pix, y_pix, geometry)
+
+
+def distort(x_pix, y_pix, geometry):
+    """Return where light that a perfect camera would put at pixel (x, y) falls: barrel, keystone and skew.
+
+    `distortion` of the geometry, if it has one, holds the shifts in pixels at the right (upper) edge: `cubic_pix`,
+    `quadratic_pix`, `linear_pix`.
+    """
+    facts = geometry.get("distortion")
+    if not facts:
+        return x_pix, y_pix
+    half_x, half_y = (geometry["size_x_pix"] - 1) / 2, (geometry["size_y_pix"] - 1) / 2
+    u, v = (x_pix - 1) / half_x - 1, (y_pix - 1) / half_y - 1
+    radius2 = (u**2 + v**2) / 2
+    cubic, quadratic, linear = (facts[f"{name}_pix"] for name in ("cubic", "quadratic", "linear"))
+    dx = cubic * u * radius2 + quadratic * (u * v - 0.5 * v**2) + linear * u + 0.2 * cubic * u * v**4
+    dy = cubic * v * radius2 + quadratic * (0.7 * u**2 - u * v) - linear * v
+    return x_pix + dx, y_pix + dy
+
+
+def undistort(x_pix, y_pix, geometry):
+    """Return where a perfect camera would put the light that falls on pixel (x, y); the inverse of `distort`."""
+    x, y = x_pix, y_pix
+    for _ in range(UNDISTORT_STEPS):
+        x_found, y_found = distort(x, y, geometry)
+        x, y = x + (x_pix - x_found), y + (y_pix - y_found)
+    return x, y
 
 
 def pixel_to_instrument(x_pix, y_pix, geometry):
     """Return offsets (x, y) in arcsec from the pointing; the inverse of `instrument_to_pixel`."""
+    x_pix, y_pix = undistort(x_pix, y_pix, geometry)
     along_x = (x_pix - (geometry["size_x_pix"] + 1) / 2) * geometry["scale_arcsec"]
     along_y = (y_pix - (geometry["size_y_pix"] + 1) / 2) * geometry["scale_arcsec"]
     angle = math.radians(geometry["rotation_deg"])
@@ -201,6 +230,36 @@ def render_sources(sources, pointing, geometry, psf):
         stamp, window = render(shape, x_pix, y_pix, components)
         if stamp.size:
             image[window] += source["flux_e_per_s"] * stamp
+    return image
+
+
+def place_pinholes(shape, *, pitch_pix, error_pix, shift_pix, stream):
+    """Return where the pinholes of a mask would be without distortion, 1-based (x, y), with their place errors.
+
+    Parameters
+    ----------
+    shape : (ny, nx)
+    pitch_pix, error_pix : float
+        Distance of the pinholes, and the standard deviation of their places, the same in every exposure.
+    shift_pix : (x, y)
+        Of the mask in this exposure.
+    stream : numpy.random.Generator
+    """
+    numbers = [np.arange(-math.ceil(size / pitch_pix), math.ceil(size / pitch_pix) + 1) for size in shape]
+    y, x = (pitch_pix * axis for axis in np.meshgrid(*numbers, indexing="ij"))
+    errors = error_pix * stream.standard_normal((2, *x.shape))
+    middle_y, middle_x = ((size + 1) / 2 for size in shape)
+    return (middle_x + x + errors[0] + shift_pix[0]).ravel(), (middle_y + y + errors[1] + shift_pix[1]).ravel()
+
+
+def render_pinholes(geometry, psf, places, flux_e_per_s):
+    """Return the light of a mask of pinholes on a distorted detector, e-/s, (ny, nx)."""
+    shape = (geometry["size_y_pix"], geometry["size_x_pix"])
+    image, blur = np.zeros(shape), psf_components(psf)
+    for x_pix, y_pix in zip(*distort(*places, geometry), strict=True):
+        stamp, window = render(shape, x_pix, y_pix, blur)
+        if stamp.size:
+            image[window] += flux_e_per_s * stamp
     return image
 
 

@@ -90,3 +90,8 @@ def write_table(path, rows, columns):
         if unit:
             table[name].unit = unit
     table.write(path, format="ascii.ecsv")
+
+
+def write_standards(path, columns):
+    """Write the standard stars of a night as an observer gives them: ra_deg, dec_deg, mag (AB)."""
+    Table(columns, meta={"system": "AB"}).write(path, format="ascii.ecsv", overwrite=True)
