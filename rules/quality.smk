@@ -22,15 +22,8 @@ rule write_plan:
         types=f"{CONFIG}/references.yaml",
         script=source("write_plan"),
         library=source(
-            "drs/bestrefs",
-            "drs/delivery",
-            "drs/derivation",
-            "drs/keywords",
-            "drs/listing",
-            "drs/mapping",
-            "drs/metadata",
-            "drs/plan",
-            "drs/prediction",
+            *("drs/bestrefs", "drs/delivery", "drs/derivation", "drs/keywords", "drs/listing", "drs/mapping"),
+            *("drs/metadata", "drs/plan", "drs/prediction"),
         ),
     output:
         table="plan/plan.json",

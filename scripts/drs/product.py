@@ -396,6 +396,5 @@ def write_json(path, document):
 def write_text(path, text):
     """Write text; equal content leaves the file untouched."""
     path = Path(path)
-    content = text.encode()
-    if not path.exists() or path.read_bytes() != content:
-        write_atomically(path, lambda stream: stream.write(content))
+    if not path.exists() or path.read_bytes() != text.encode():
+        write_atomically(path, lambda stream: stream.write(text.encode()))
