@@ -137,10 +137,10 @@ def read_manifest(path):
     """Return the manifest in the file `path`."""
     manifest = read_json(path)
     parts = [manifest.get(key) for key in ("context", "keys", "references")]
-    if all(isinstance(part, dict) for part in parts) and "status" in manifest and {"name", "sha1"} <= set(parts[0]):
-        if all(isinstance(entry, dict) and "status" in entry for entry in parts[-1].values()):
-            return manifest
-    raise ReductionError(f"{path} is not a manifest of references; delete it and resolve again")
+    good = all(isinstance(part, dict) for part in parts) and "status" in manifest and {"name", "sha1"} <= set(parts[0])
+    if not good or not all(isinstance(entry, dict) and "status" in entry for entry in parts[-1].values()):
+        raise ReductionError(f"{path} is not a manifest of references; delete it and resolve again")
+    return manifest
 
 
 def read_json(path):
