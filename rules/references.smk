@@ -61,15 +61,8 @@ rule deliver_references:
         types=f"{CONFIG}/references.yaml",
         script=source("deliver_references"),
         library=source(
-            *(
-                "drs/bestrefs",
-                "drs/delivery",
-                "drs/derivation",
-                "drs/ingest",
-                "drs/lock",
-                "drs/mapping",
-                "drs/metadata",
-            )
+            *("drs/bestrefs", "drs/delivery", "drs/derivation", "drs/ingest"),
+            *("drs/lock", "drs/mapping", "drs/metadata"),
         ),
     output:
         context="references/contexts/{stage}.json",

@@ -53,10 +53,11 @@ def main(cache, server, mirror, context, night, manifests, files, types, timeout
 def choose(night, context, types, cache):
     """Return name -> instrument of the references that the rules choose for the exposures of a night."""
     table = read_json(night)
-    if not {"rows", "needs"} <= set(table):
-        raise ReductionError(f"{night} is no table of a night; give NIGHT/plan/night.json")
-    rows = [row for row in table["rows"] if row.get("id") in table["needs"]]
-    requests = {row["id"]: {"needs": table["needs"][row["id"]], "keys": row["keys"]} for row in rows}
+    try:
+        rows = [row for row in table["rows"] if row.get("id") in table["needs"]]
+        requests = {row["id"]: {"needs": table["needs"][row["id"]], "keys": row["keys"]} for row in rows}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ReductionError(f"{night} is no table of a night; give NIGHT/plan/night.json") from error
     chosen = {}
     for identity, manifest in bestrefs.resolve(requests, context, types, cache, verify=False).items():
         if manifest["status"] == "failed":

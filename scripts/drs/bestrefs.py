@@ -68,6 +68,7 @@ def resolve(exposures, context, types, cache, overlay=None, *, verify=True):
     ReductionError
         The context or the cache cannot be used. An exposure that has no answer gets a failed manifest instead.
     """
+    _check_requests(exposures)
     root = context_root(context, cache, overlay)
     files = _Files(context, cache, overlay, verify=verify)
     manifests = {}
@@ -77,6 +78,15 @@ def resolve(exposures, context, types, cache, overlay=None, *, verify=True):
             references = _resolve_exposure(request, rules, types, files)
             manifests[exposure] = _manifest(exposure, request, context, references, crds.__version__)
     return manifests
+
+
+def _check_requests(exposures):
+    """Refuse what does not say the types and keywords of an exposure."""
+    for exposure, request in exposures.items():
+        if not isinstance(request, dict) or not {"needs", "keys"} <= set(request):
+            raise ReductionError(
+                f"{exposure}: no needs and keys of an exposure; give plan/stages/<stage>.json of a night"
+            )
 
 
 def context_root(context, cache, overlay):

@@ -72,7 +72,10 @@ def read_source(source):
         return dict(source)
     path = Path(source)
     if path.suffix.lower() == ".json":
-        return read_json(path)
+        keywords = read_json(path)
+        if nested := [key for key, value in keywords.items() if isinstance(value, list | dict)]:
+            raise ReductionError(f"{path}: {nested[0]} is no plain value, as keywords of a header have; correct it")
+        return keywords
     try:
         return read_keywords(path)
     except ReductionError as error:

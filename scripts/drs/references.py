@@ -136,7 +136,9 @@ def manifest_path(folder, exposure):
 def read_manifest(path):
     """Return the manifest in the file `path`."""
     manifest = read_json(path)
-    if not isinstance(manifest.get("references"), dict) or "status" not in manifest:
+    parts = [manifest.get(key) for key in ("context", "keys", "references")]
+    good = all(isinstance(part, dict) for part in parts) and "status" in manifest and {"name", "sha1"} <= set(parts[0])
+    if not good or not all(isinstance(entry, dict) and "status" in entry for entry in parts[-1].values()):
         raise ReductionError(f"{path} is not a manifest of references; delete it and resolve again")
     return manifest
 

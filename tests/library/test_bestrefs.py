@@ -215,6 +215,12 @@ def test_a_missing_or_damaged_reference_fails_the_exposures_that_take_it(copied,
     assert "is missing" in bestrefs.resolve(exposures, context, TYPES, copied)["one"]["reason"]
 
 
+@pytest.mark.parametrize("request_", [5, {"needs": ["dark"]}, {"keys": {}}])
+def test_what_is_no_request_is_refused(cache, context, request_):
+    with pytest.raises(ReductionError, match="rows: no needs and keys of an exposure"):
+        bestrefs.resolve({"rows": request_}, context, TYPES, cache)
+
+
 def test_a_prediction_does_not_look_at_the_files(copied):
     context = references.find_context(copied, None, {})
     requests = {"a": make_request("dark"), "b": make_request("flat", FILTER="K")}

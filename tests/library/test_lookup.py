@@ -110,3 +110,9 @@ def test_a_file_that_is_no_fits_is_named(tmp_path):
     (tmp_path / "x.fits").write_text("no FITS")
     with pytest.raises(ReductionError, match=r"x\.fits: not a FITS file"):
         read_source(tmp_path / "x.fits")
+
+
+def test_keywords_that_are_no_plain_values_are_refused(tmp_path):
+    (tmp_path / "x.json").write_text('{"INSTRUME": "IRIS", "DETECTOR": ["IMG1"]}')
+    with pytest.raises(ReductionError, match=r"x\.json: DETECTOR is no plain value"):
+        read_source(tmp_path / "x.json")

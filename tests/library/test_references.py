@@ -108,6 +108,16 @@ def manifests(cache, context):
     return resolve({"a": {**make_request("gain", "dark", "flat"), "levels": LEVELS}}, context, TYPES, cache)
 
 
+@pytest.mark.parametrize(
+    ("part", "value"),
+    [("context", None), ("context", {"name": "x"}), ("keys", 7), ("references", []), ("references", {"dark": 5})],
+)
+def test_a_manifest_that_was_edited_to_nonsense_is_refused(manifests, tmp_path, part, value):
+    (tmp_path / "a.json").write_text(json.dumps({**manifests["a"], part: value}))
+    with pytest.raises(ReductionError, match="is not a manifest of references; delete it and resolve again"):
+        references.read_manifest(tmp_path / "a.json")
+
+
 def list_stamps(folder):
     return {str(path.relative_to(folder)): path.stat().st_mtime_ns for path in sorted(folder.rglob("*.json"))}
 

@@ -486,3 +486,11 @@ def test_what_stock_crds_leaves_damaged_is_mended(sync, server, cache, served):
     result = sync(f"--files={DARK}", f"--files={FLAT}")
     assert result.exit_code == 0, result.output
     check_cache(cache, served)
+
+
+@pytest.mark.parametrize("table", [{"rows": 5, "needs": []}, {"rows": [{"id": "a"}], "needs": {"a": ["dark"]}}, {}])
+def test_what_is_no_table_of_a_night_is_refused(sync, tmp_path, table):
+    (tmp_path / "night.json").write_text(json.dumps(table))
+    result = sync(f"--night={tmp_path / 'night.json'}")
+    assert result.exit_code == 1
+    assert "is no table of a night; give NIGHT/plan/night.json" in result.output
