@@ -22,6 +22,7 @@ def associate(rows, rules):
     Returns
     -------
     plan : dict
+        `order`: stages in running order;
         `stages`: stage -> exposure ids; `needs`: id -> types of references; `masters`, `skies`, `groups`: product
         name -> {members, keys, ...}; `sky`: science id -> {choice, reason, rejected}; `too_few`: groups that make no
         product, with the reason; `level1_only`: id -> why nothing is made beyond Level 1.
@@ -35,6 +36,7 @@ def associate(rows, rules):
     kinds = {row["kind"] for row in going_on}
     stages = [stage for stage, own in rules["stages"].items() if stage in ALWAYS or kinds & set(own)]
     return {
+        "order": stages,
         "stages": {stage: [row["id"] for row in accepted if _stage(row, rules, stages) == stage] for stage in stages},
         "needs": {row["id"]: [*rules["level1"], *(_find_recipe(row, rules) or ())] for row in accepted},
         "masters": masters,

@@ -64,7 +64,7 @@ class Plan:
     def __init__(self, night, read_index):
         self.night = night
         self.exposures = {row["id"]: row for row in night["rows"] if row["status"] == "accepted"}
-        self.stages = list(night["stages"])
+        self.stages = list(night.get("order", night["stages"]))  # JSON sorts the keys of the latter
         self.stage_of = {identity: stage for stage, members in night["stages"].items() for identity in members}
         self._read_index = read_index
 

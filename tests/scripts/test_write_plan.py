@@ -17,6 +17,9 @@ TYPES = Path(__file__).resolve().parents[2] / "config" / "references.yaml"
 NO_OVERRIDES = {"night": {}, "own": {}}
 
 
+STAGES = ("detector", "optics", "science")  # of a night that does not calibrate the detector
+
+
 @pytest.fixture
 def options(tmp_path):
     """Return the options for a night of darks (IMG1), four flats, and science with and without flat."""
@@ -27,7 +30,7 @@ def options(tmp_path):
     (tmp_path / "context.json").write_text(json.dumps(context))
     options = {
         "night": tmp_path / "night.json",
-        "request": [tmp_path / f"{stage}.json" for stage in RULES["stages"]],
+        "request": [tmp_path / f"{stage}.json" for stage in STAGES],
         "context": tmp_path / "context.json",
         "types": TYPES,
         "cache": tmp_path / "crds_cache",
@@ -43,7 +46,7 @@ def plan_night(options, scans):
     rows = build_rows(scans, INSTRUMENTS, RULES, {})
     plan = associate(rows, RULES)
     options["night"].write_text(json.dumps({"rows": rows, **plan}))
-    for path, stage in zip(options["request"], RULES["stages"], strict=True):
+    for path, stage in zip(options["request"], STAGES, strict=True):
         members = {row["id"]: row for row in rows if row.get("id") in plan["stages"][stage]}
         path.write_text(json.dumps(make_requests(members, plan["needs"], RULES["level1"], NO_OVERRIDES)))
 
