@@ -27,7 +27,7 @@ def test_noise_levels_and_refusals(tmp_path):
         levels, read_dn2 = readout.read_levels(dark.ramps, good[:32], slice(0, 32), n_channel=4)
         assert levels.shape == (3, 32, 72)
         assert read_dn2 == pytest.approx(9 / 4, rel=0.1)
-        with pytest.raises(ReductionError, match="DARK_1.fits 4, DARK_2.fits 4, DARK_3.fits 4; 5 or more are needed"):
+        with pytest.raises(ReductionError, match="DARK_3.fits 4; 5 or more are needed".replace(".", "[.]")):
             readout.check_reads(dark, minimum=5)
         with pytest.raises(ReductionError, match="was the lamp on"):
             readout.check_flats(dark, maps, minimum_signal_dn=100, maximum_saturated=0.1)
