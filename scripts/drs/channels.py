@@ -5,7 +5,7 @@ import numpy as np
 MAD_TO_SIGMA = 1.4826
 N_ROUND = 2  # of alternating means of rows and cells, which only exchange what excluded pixels unbalance
 NOISE_KNOWN = 0.1  # to which the variance of a value's noise is known
-LIMIT_SIGMA = 4.0  # a pixel this far from its channel keeps its own value
+CLIP_SIGMA = 4.0  # pixels this far from their channel do not tell how much the others vary
 
 
 def find_channels(n_column, n_channel):
@@ -63,11 +63,11 @@ def clip_mean(values, *, clip_sigma):
     return float(kept.mean(dtype=np.float64)) if kept.size else np.nan
 
 
-def shrink_to_channels(values, variance, centres, good, *, n_channel):
+def shrink_to_channels(values, variance, centres, good, *, n_channel, limit_sigma=6.0):
     """Return values shrunk towards those of their channel by what their noise explains.
 
     Empirical Bayes with limited translation: the part S / (S + N) of the deviation is kept, with N the variance of the
-    value and S that of the true ones, from the scatter of the channel; a value that deviates by more than LIMIT_SIGMA
+    value and S that of the true ones, from the scatter of the channel; a value that deviates by more than `limit_sigma`
     is its own (Efron & Morris 1972, JASA 67, 130). Where no S stands out from chance, and from how well N is known, all
     are their channel's.
 
@@ -77,6 +77,9 @@ def shrink_to_channels(values, variance, centres, good, *, n_channel):
     centres : ndarray, (n_channel,)
     good : ndarray, bool, (ny, nx)
         Pixels to learn from; the others, and those without a finite value, get their channel's.
+    n_channel : int
+    limit_sigma : float, optional
+        Beyond, a deviation is no chance, even of the skewed distribution of variances.
 
     Returns
     -------
@@ -94,7 +97,7 @@ def shrink_to_channels(values, variance, centres, good, *, n_channel):
         spread[k] = np.sqrt(max(excess, chance))
         with np.errstate(invalid="ignore", divide="ignore"):
             own = excess / (excess + noise) * deviation
-            own = np.where(deviation**2 > LIMIT_SIGMA**2 * (excess + noise), deviation, own)
+            own = np.where(deviation**2 > limit_sigma**2 * (excess + noise), deviation, own)
         shrunk[:, columns] = centre + np.where(known, own, 0.0)
     return shrunk, spread
 
@@ -102,7 +105,7 @@ def shrink_to_channels(values, variance, centres, good, *, n_channel):
 def _measure_excess(deviation, noise):
     """Return (variance of deviations beyond their noise, without outliers, 0 where insignificant; its error)."""
     _, sigma = measure_scatter(deviation)
-    kept = np.abs(deviation) <= LIMIT_SIGMA * sigma
+    kept = np.abs(deviation) <= CLIP_SIGMA * sigma
     if np.count_nonzero(kept) < 2:
         return 0.0, 0.0
     typical = float(noise[kept].mean(dtype=np.float64))

@@ -18,7 +18,7 @@ from drs.channels import MAD_TO_SIGMA, clip_mean, find_channels, remove_offsets,
 
 CLIP_SIGMA = 5.0  # a deviation beyond is a cosmic ray
 CORRELATED = 1.5  # variance of mean squares of neighbouring differences, which share a read, over independent ones
-SIGNIFICANT_SIGMA = 3.0
+SIGNIFICANT_SIGMA = 5.0  # of a coupling that is corrected for: a false one would spoil the gain
 
 
 class Transfer(NamedTuple):
@@ -131,7 +131,7 @@ def _measure_neighbours(deviation, kept, factor, channel, n_channel):
     here = deviation[:, :-1, :-1].astype(np.float64)
     terms = [here * deviation[:, :-1, 1:], here * deviation[:, 1:, :-1], here**2]
     terms = [np.where(both, (term * factor[:, None, None]).mean(axis=0), 0.0) for term in terms]
-    n_row = max(float(kept.sum(axis=1).mean()), 1.0)
+    n_row = max(float(kept.sum()) / max(np.count_nonzero(kept.any(axis=1)), 1), 1.0)
     n_cell = max(float(kept.sum()) / (2 * n_channel), 1.0)
     in_row, in_cell = terms[2] / n_row, terms[2] / n_cell
     sums = [_sum_channels(term, channel[:-1], n_channel) for term in (terms[0] + in_row, terms[1] + in_cell, terms[2])]
@@ -184,7 +184,7 @@ def solve_gain(transfer, noise_dn2, good, *, n_channel):
     with np.errstate(divide="ignore", invalid="ignore"):
         own = np.where(known, shot / signal, np.nan) * raised
         variance = np.where(known, transfer.power / signal**2, np.nan) * raised**2
-    shrunk, spread = shrink_to_channels(own, variance, inverse, known, n_channel=n_channel)
+    shrunk, spread = shrink_to_channels(own, variance, inverse, known, n_channel=n_channel, limit_sigma=np.inf)
     shrunk = np.where(shrunk > 0.1 * inverse[channel], shrunk, inverse[channel])
     chance = _sum_channels(np.where(known, transfer.power, 0.0), channel, n_channel)
     chance /= np.maximum(_sum_channels(shot, channel, n_channel), 1e-30) ** 2

@@ -234,3 +234,36 @@ def test_pinholes_and_standard_stars_have_stages_and_hold_for_their_night():
         "GRATING": "MIRROR",
         "SCALE": 0.004,
     }
+def make_detector_night(n_dark=5, n_transfer=4):
+    """Return scans of bias frames, saturated flats, flats for photon transfer, and darks."""
+    scans = {f"b{k}": scan("BIAS", k, start=at(1, k), FILTER="OPAQUE") for k in range(5)}
+    scans |= {f"s{k}": scan("SATFLAT", k, start=at(2, k)) for k in range(3)}
+    scans |= {f"p{k}": scan("PTC", k, start=at(3, k)) for k in range(n_transfer)}
+    return scans | {f"d{k}": scan("DARK", k, start=at(4, k), FILTER="OPAQUE") for k in range(n_dark)}
+
+
+def test_the_detector_is_calibrated_in_stages_of_its_own():
+    plan = plan_of(make_detector_night())
+    assert plan["order"] == ["bias", "linearity", "transfer", "detector", "optics", "science"]
+    made = {entry["type"]: (name, entry) for name, entry in plan["masters"].items()}
+    stages = {"bias": "bias", "saturation": "linearity", "nonlin": "linearity", "gain": "transfer"}
+    stages |= {"readnoise": "transfer", "dq": "detector", "dark": "detector"}
+    assert {kind: entry["stage"] for kind, (_, entry) in made.items()} == stages
+    assert made["nonlin"][1]["uses"] == made["saturation"][0]
+    assert made["readnoise"][1]["uses"] == made["gain"][0]
+    assert [i.split("_")[3] for i in made["gain"][1]["further"]] == ["DARK"] * 5
+    assert [i.split("_")[3] for i in made["dq"][1]["further"]] == ["PTC"] * 4
+    # UseAfter: from the noon before on; ClosestTime: about the middle of the night
+    assert made["gain"][1]["useafter"] == "2024-09-24T22:00:00"
+    assert made["nonlin"][1]["useafter"] == "2024-09-25T10:00:00"
+
+
+def test_too_few_partners_are_noted_where_the_night_has_some():
+    plan = plan_of(make_detector_night(n_dark=2))
+    reasons = {entry["type"]: entry["reason"] for entry in plan["too_few"]}
+    assert reasons["gain"] == "2 dark exposures, at least 3 needed"
+    assert "at least 5 needed" in reasons["readnoise"]
+    assert {"gain", "readnoise", "dq"}.isdisjoint(entry["type"] for entry in plan["masters"].values())
+    plan = plan_of(make_detector_night(n_transfer=0))
+    assert plan["order"] == ["bias", "linearity", "detector", "optics", "science"]
+    assert plan["too_few"] == []

@@ -96,16 +96,18 @@ def test_refused_product_gives_its_reason_and_no_numbers(tmp_path):
     assert (quality["refused"], quality["data_quality"], quality["measured"]) == ("no dark reference", "BAD", None)
 
 
-def test_a_model_without_errors_is_refused(tmp_path):
+def test_a_map_of_flags_is_measured_by_them_and_gives_its_own_numbers(tmp_path):
     reference = {
         "TELESCOP": "Keck I", "INSTRUME": "Liger", "DETECTOR": "IMG", "INSTERA": "0.0.1", "DATAMODL": "DQModel",
         "REFTYPE": "DQ", "USEAFTER": "2024-01-01T00:00:00", "PEDIGREE": "SIMULATION", "AUTHOR": "a", "DESCRIP": "b",
+        "Q_HOT": 0.25,
     }  # fmt: skip
     product.write(tmp_path / "image.fits", product.Product(reference, {"DQ": np.zeros(SHAPE, np.uint32)}))
     result, output = run(tmp_path)
-    assert result.exit_code == 1
-    assert "has no ERR, SCI" in result.output
-    assert not output.exists()
+    assert result.exit_code == 0, result.output
+    numbers = json.loads(output.read_text())
+    assert numbers["measured"]["flags"] == {}
+    assert numbers["numbers"] == {"Q_HOT": 0.25}
 
 
 def test_a_file_that_is_no_product_is_refused(tmp_path):

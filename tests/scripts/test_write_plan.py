@@ -17,6 +17,9 @@ TYPES = Path(__file__).resolve().parents[2] / "config" / "references.yaml"
 NO_OVERRIDES = {"night": {}, "own": {}}
 
 
+STAGES = ("detector", "optics", "science")  # of a night that does not calibrate the detector
+
+
 @pytest.fixture
 def options(tmp_path):
     """Return the options for a night of darks (IMG1), four flats, and science with and without flat."""
