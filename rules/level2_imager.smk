@@ -85,7 +85,6 @@ rule calibrate_image:
             "drs/dark",
             "drs/distortion",
             "drs/flat",
-            "drs/members",
             "drs/region",
             "drs/registration",
             "drs/running_sky",

@@ -12,7 +12,7 @@ from drs.flat import check_illumination, check_saturation, normalise_flat
 from drs.image import Image
 from drs.keywords import combine_keywords, reference_keywords
 from drs.members import keep_good, scale_image, share_dark, stack_images
-from drs.objects import find_objects
+from drs.objects import find_moving
 from drs.references import read_manifest
 from drs.stack import combine_stack
 
@@ -100,23 +100,15 @@ def combine_lamps(lamps, *, clip_sigma, minimum_signal_e_per_s, minimum_response
     scaled = [scale_image(lamp, levels[0] / level) for lamp, level in zip(lamps.values(), levels, strict=True)]
     values, variance, unusable = stack_images(scaled)
     if limits["has_sources"]:
-        unusable |= mask_sources(values, unusable, limits["source_threshold_sigma"])
+        unusable |= find_moving(
+            values, unusable, threshold_sigma=limits["source_threshold_sigma"], growth=SOURCE_GROWTH
+        )
     stack = combine_stack(values, variance, unusable, clip_sigma=clip_sigma)
     logger.info("%d flats at %.1f e-/s, %.4f of the pixels clipped", len(scaled), levels[0], stack.outlier.mean())
     flags = np.bitwise_and.reduce([lamp.dq for lamp in scaled]) & ~np.uint32(Flag.JUMP_DET | Flag.SATURATED)
     flags |= np.where(stack.n_used == 0, np.uint32(Flag.DO_NOT_USE), np.uint32(0))
     variance, _ = share_dark(stack.variance, scaled)
     return normalise_flat(Image(stack.value, np.sqrt(variance), flags), minimum_response=minimum_response)
-
-
-def mask_sources(values, unusable, threshold_sigma):
-    """Return where stars are in flats through the sky, of one level: what stands out from the median of all."""
-    seen = np.where(unusable, np.nan, values)
-    empty = unusable.all(axis=0)
-    seen[:, empty] = 0.0
-    median = np.nanmedian(seen, axis=0)
-    how = {"threshold_sigma": threshold_sigma, "scales_pix": (0, 1, 2), "growth": SOURCE_GROWTH}
-    return np.stack([find_objects(frame - median, (~empty).astype(int), **how) for frame in seen])
 
 
 if __name__ == "__main__":

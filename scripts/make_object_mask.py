@@ -64,27 +64,25 @@ def describe_mask(members):
     return product.Product(keywords, {}, {"SCI": "electron/s"})
 
 
-def find_field_objects(
-    frames, wcs, times, *, minimum, n_pass, threshold_sigma, growth, sky_frames, sky_offset_pix
-):  # fmt: skip
+def find_field_objects(frames, wcs, times, *, minimum, n_pass, sky_frames, sky_offset_pix, **limits):
     """Return ({SCI: mean of the frames, OBJECTS, CON: frames}, WCS of the grid) of calibrated frames of a field."""
     shapes, offsets = [frame.rate.shape for frame in frames], measure_offsets(wcs)
     grid, shape = plan_field(wcs, shapes)
     places = [locate_nearest(header, own, grid, shape) for header, own in zip(wcs, shapes, strict=True)]
-    limits = {"n_frame": sky_frames, "least_offset_pix": sky_offset_pix}
-    neighbours = [choose_neighbours(offsets, times, k, **limits) for k in range(len(frames))]
+    nearest = {"n_frame": sky_frames, "least_offset_pix": sky_offset_pix}
+    neighbours = [choose_neighbours(offsets, times, k, **nearest) for k in range(len(frames))]
     if short := [len(chosen) for chosen in neighbours if len(chosen) < minimum]:
         raise ReductionError(
             f"an exposure has only {min(short)} others that point {sky_offset_pix} pixels or more away, at least "
             f"{minimum} needed: dither more, take sky exposures, or choose sky: median"
         )
     blank = [np.where(frame.unusable, np.float32(np.nan), frame.rate) for frame in frames]
-    differences = [subtract_first(values, frame, threshold_sigma) for values, frame in zip(blank, frames, strict=True)]
-    objects = None
+    threshold = limits["threshold_sigma"]
+    differences = [subtract_first(values, frame, threshold) for values, frame in zip(blank, frames, strict=True)]
     for number in range(1, n_pass + 1):
         mean, count = average_frames(differences, places, shape)
-        how = {"threshold_sigma": threshold_sigma, "scales_pix": SCALES_PIX, "growth": growth * number / n_pass}
-        objects = find_objects(mean, count, **how)
+        growth = limits["growth"] * number / n_pass
+        objects = find_objects(mean, count, threshold_sigma=threshold, scales_pix=SCALES_PIX, growth=growth)
         logger.info("pass %d: objects on %.3f of the field", number, objects[count > 0].mean())
         if number < n_pass:
             differences = subtract_dithers(blank, objects, places, neighbours, frames, minimum)

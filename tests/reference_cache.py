@@ -30,6 +30,7 @@ UNITS = {
     "rectmat": {"WAVESOL": "um"},
     "wavesol": {"WAVESOL": "um"},
     "sky": {"SCI": "electron/s", "ERR": "electron/s"},
+    "flux": {"SCI": "", "ERR": ""},
 }
 SPECTRAL = {"DETECTOR": "IFS", "INSTMODE": "LENSLET", "SCALE": 0.014, "GRATING": "K4000"}
 SKY = {"IMTYPE": "SKY", "SEMID": "2024B", "PROGNUM": "P123", "OBSNUM": "001"}

@@ -141,6 +141,7 @@ def derive_context(base, root, described, rename, work, *, certify=True):
     with session(work) as crds, _refuse_errors("certify or insert the references"):
         made = _make_mappings(crds, base, described, rename, certify=certify)
         changes = {new: _list_changes(crds, old, new) for old, new in made["rmaps"].items()}
+    _copy_rules(base_files["mappings"], root, work)  # the base as it was, without the empty rules of new types
     load_context(made["context"], work)
     return {**made, "mappings": base_files["mappings"], "changes": changes}
 

@@ -92,3 +92,25 @@ def _grow(is_object, growth):
         reach = MARGIN_PIX + growth * radius[groups[tuple(nearest)]]
         grown |= distance <= reach
     return grown
+
+
+def find_moving(values, unusable, *, threshold_sigma, growth):
+    """Return where frames of one level differ from their median: stars that move over the detector.
+
+    Parameters
+    ----------
+    values : ndarray, float32, (n_frame, ny, nx)
+    unusable : ndarray, bool, (n_frame, ny, nx)
+    threshold_sigma, growth : float
+        As in `find_objects`.
+
+    Returns
+    -------
+    ndarray, bool, (n_frame, ny, nx)
+    """
+    seen = np.where(unusable, np.nan, values)
+    empty = unusable.all(axis=0)
+    seen[:, empty] = 0.0
+    median, count = np.nanmedian(seen, axis=0), (~empty).astype(int)
+    how = {"threshold_sigma": threshold_sigma, "scales_pix": (0, 1, 2), "growth": growth}
+    return np.stack([find_objects(frame - median, count, **how) for frame in seen])

@@ -3,7 +3,7 @@ import shutil
 import numpy as np
 import pytest
 from astropy.io import fits
-from reference_cache import TYPES, list_bytes, make_cache, make_reference, make_request, write_reference
+from reference_cache import ALL_TYPES, TYPES, list_bytes, make_cache, make_reference, make_request, write_reference
 
 from drs import bestrefs, delivery, product, references
 from drs.errors import ReductionError
@@ -256,3 +256,15 @@ def test_a_delivered_file_that_changed_is_not_used(cache, overlay, deliver, tmp_
 def test_a_changed_base_is_refused(context, deliver, tmp_path):
     with pytest.raises(ReductionError, match="has changed"):
         deliver([write_reference(tmp_path, "dark")], base={**context, "sha1": "0" * 40})
+
+
+def test_a_type_without_rules_leaves_the_context_below_as_it_was(cache, overlay, deliver, tmp_path):
+    """Its empty rules are made in a copy of the base; the base must not be published with them."""
+    first = deliver([write_reference(tmp_path, "dark")])
+    below = references.mapping_path(overlay, "ligeriri_iris_9001.imap")
+    before = below.read_bytes()
+    path = write_reference(tmp_path, "distortion", FILTER="Y")
+    for _ in range(2):  # a night delivers again when a flat is made again
+        second = delivery.deliver([path], first, "optics", ALL_TYPES, cache, overlay)
+        assert below.read_bytes() == before
+        assert second["context"] == "ligeriri_9002.pmap"

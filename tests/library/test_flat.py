@@ -6,7 +6,7 @@ from images import SHAPE, make_image
 
 from drs.dq import Flag
 from drs.errors import ReductionError
-from drs.flat import check_illumination, divide_flat, normalise_flat
+from drs.flat import check_illumination, check_saturation, divide_flat, normalise_flat
 
 
 def test_normalised_flat_has_median_one_and_flags_dead_pixels():
@@ -46,3 +46,11 @@ def test_a_lamp_that_was_off_is_refused():
     with pytest.raises(ReductionError, match=r"x\.fits 0\.1, z\.fits 0\.3; a flat needs 5\.0: was the lamp on"):
         check_illumination(lamps, minimum_signal_e_per_s=5.0)
     assert check_illumination({"y.fits": lamps["y.fits"]}, minimum_signal_e_per_s=5.0) == [50.0]
+
+
+def test_saturated_flats_are_named():
+    good, bad = make_image(100.0), make_image(100.0)
+    bad.dq[:3] |= np.uint32(Flag.SATURATED)
+    check_saturation({"a": good}, maximum_saturated_fraction=0.02)
+    with pytest.raises(ReductionError, match=r"saturated pixels: b 50.0%; a flat may have 2.0%"):
+        check_saturation({"a": good, "b": bad}, maximum_saturated_fraction=0.02)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from drs.objects import find_objects
+from drs.objects import find_moving, find_objects
 
 SHAPE = (120, 140)
 HOW = {"threshold_sigma": 3.0, "scales_pix": (0, 1, 2), "growth": 0.0}
@@ -43,3 +43,16 @@ def test_pixels_without_a_value_are_no_objects_and_less_depth_is_more_noise():
     found = find_objects(values, count, **HOW)
     assert found.mean() < 5e-3
     assert not find_objects(np.full(SHAPE, np.nan, np.float32), count, **HOW).any()
+
+
+def test_what_moves_is_found_and_what_stays_is_not():
+    frames = np.stack([make_noise(1, seed)[0] for seed in range(6)])
+    y, x = np.indices(SHAPE)
+    frames[:, 50, 60] += 500
+    for k, frame in enumerate(frames):
+        frame += 30 * np.exp(-((y - 20 - 12 * k) ** 2 + (x - 30) ** 2) / 8)
+    found = find_moving(frames, np.zeros(frames.shape, bool), threshold_sigma=3, growth=0.5)
+    assert all(found[k, 20 + 12 * k, 30] for k in range(6))
+    assert not found[:, 50, 60].any()
+    assert found.mean() < 0.05
+    assert not find_moving(frames, np.ones(frames.shape, bool), threshold_sigma=3, growth=0.5).any()
