@@ -14,7 +14,16 @@ rule combine_images:
         images=lambda wildcards: PLAN.images(wildcards.group),
         after=lambda wildcards: PLAN.after_crds(f"level3/{wildcards.group}_LVL3.fits"),
         script=source("combine_images"),
-        library=source("drs/keywords", "drs/members", "drs/mosaic", "drs/stack"),
+        library=source(
+            "drs/blotting",
+            "drs/clipping",
+            "drs/combination",
+            "drs/drizzling",
+            "drs/keywords",
+            "drs/members",
+            "drs/mosaic",
+            "drs/pixelmap",
+        ),
     output:
         mosaic="level3/{group}_LVL3.fits",
     log:
@@ -24,8 +33,8 @@ rule combine_images:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(8 * input.size_mb)),
-        runtime=30,
+        mem_mb=lambda wildcards, attempt: attempt * 2000,
+        runtime=lambda wildcards, input: 30 + input.size_mb // 500,
     params:
         options=options(config["combine_images"]),
         images=lambda wildcards, input: [f"--image={path}" for path in input.images],

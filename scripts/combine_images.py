@@ -1,68 +1,100 @@
 """Combine Level 2 images of one field: aligned by their coordinates, outliers clipped, mean by exposure time."""
 
 import logging
+from contextlib import ExitStack
 from dataclasses import replace
 
 import click
-import numpy as np
 
 from drs import cli, product
-from drs.dq import Flag
+from drs.clipping import SCALES, STATISTICS
+from drs.combination import METHODS, PLANES, UNITS, WORKING, Settings, combine, open_member
+from drs.drizzling import KERNELS
+from drs.errors import ReductionError
 from drs.keywords import combine_keywords
-from drs.members import keep_good
-from drs.mosaic import noise_correlation, plan_grid, resample, resample_flags, steepness
-from drs.stack import combine_stack
+from drs.members import check_configuration, keep_good
+from drs.mosaic import find_footprints, find_group, plan_grid
+from drs.pixelmap import map_image
+from drs.planes import open_planes
 
 logger = logging.getLogger("combine_images")
-MINIMUM_COVERAGE = 0.9  # of an output pixel by good pixels; with less, a steep profile is filled in from one side
-WHOLE = 0.99
-KEPT_FLAGS = ~np.uint32(Flag.DO_NOT_USE)
+CONFIGURATION = ("INSTRUME", "DETECTOR", "FILTER", "PUPIL")
 
 
 @cli.command()
 @click.option("--image", "images", type=cli.existing_file, multiple=True, required=True, help="Level 2; repeat.")
-@click.option("--clip-sigma", type=float, required=True, help="Rejection of outliers, in sigma; 0: none.")
-@click.option("--clip-gradient", type=float, required=True, help="Part of the image's steepness allowed on top.")
+@click.option("--method", type=click.Choice(METHODS), required=True, help="How images are put together.")
+@click.option("--kernel", type=click.Choice(list(KERNELS)), required=True, help="Shape of drops (drizzle).")
+@click.option("--pixfrac", type=cli.Finite(0, 1, min_open=True), required=True, help="Side of drops (drizzle).")
+@click.option("--statistic", type=click.Choice(list(STATISTICS)), required=True, help="Of the stack (shift).")
+@click.option("--clip", type=click.Choice(list(SCALES)), required=True, help="Scale of the clipping (shift).")
+@click.option("--clip-sigma", type=cli.Finite(0), required=True, help="Rejection of outliers, in sigma; 0: none.")
+@click.option("--clip-gradient", type=cli.Finite(0), required=True, help="Part of the gradient allowed on top.")
+@click.option("--clip-neighbour-sigma", type=cli.Finite(1), required=True, help="The same beside a rejected pixel.")
+@click.option("--tile-rows", type=click.IntRange(1), default=None, help="Rows in memory at a time; 128 MiB by default.")
 @cli.refusal_option
 @cli.output_option
-def main(images, clip_sigma, clip_gradient, mark_refusal, output):
+def main(images, tile_rows, mark_refusal, output, **options):
     """Combine Level 2 images into a Level 3 mosaic."""
-    members = [product.read(path, models="ImagerModel", unit="electron/s") for path in images]
-    with product.mark_refusal(output, describe_mosaic(members), mark=mark_refusal):
-        good, left_out = keep_good(members, [path.name for path in images], minimum=1, what="Level 2")
-        members = [members[k] for k in good]
-        mosaic = combine_members(members, clip_sigma=clip_sigma, clip_gradient=clip_gradient)
-        mosaic = replace(mosaic, history=tuple(left_out))
-        mosaic = mosaic.with_step("resample", clip_sigma=clip_sigma, clip_gradient=clip_gradient, kernel="square")
-        product.write(output, mosaic, inputs={"image": images})
+    with ExitStack() as stack:
+        opened = [stack.enter_context(product.open_product(path, models="ImagerModel")) for path in images]
+        with product.mark_refusal(output, describe_mosaic(opened), mark=mark_refusal):
+            members, left_out, grid, shape = choose_members(opened, [path.name for path in images])
+            spool = stack.enter_context(open_planes(shape, PLANES | WORKING))
+            settings = Settings(**options)
+            correlation, n_rejected = combine(
+                [member for _, member in members], shape, settings, spool, tile_rows=tile_rows
+            )
+            logger.info("%d images to %s pixels, %d pixels rejected", len(members), shape[::-1], n_rejected)
+            mosaic = describe_mosaic([one for one, _ in members])
+            keywords = mosaic.keywords | {"NOISCORR": round(correlation, 4)}
+            arrays = {name: spool.plane(name) for name in PLANES}
+            mosaic = replace(mosaic, keywords=keywords, arrays=arrays, wcs=grid, history=tuple(left_out))
+            product.write(output, mosaic.with_step("resample", **options), inputs={"image": images})
 
 
 def describe_mosaic(members):
     """Return the mosaic of these members without its arrays."""
     keywords = combine_keywords([member.keywords for member in members]) | {"DATALVL": 3}
-    return product.Product(keywords, {}, {"SCI": "electron/s", "ERR": "electron/s", "WHT": "s"})
+    return product.Product(keywords, {}, UNITS)
 
 
-def combine_members(members, *, clip_sigma, clip_gradient):
-    """Return the combination of Level 2 products, a mosaic."""
-    grid, shape = plan_grid([member.wcs for member in members], [member.arrays["SCI"].shape for member in members])
-    frames = [resample(member.image, member.wcs, grid, shape) for member in members]
-    values, variance, coverage = (np.stack(arrays) for arrays in zip(*frames, strict=True))
-    unusable = ~(coverage > MINIMUM_COVERAGE) | ~np.isfinite(values)
-    exposure_s = [member.keywords.get("TOTTIME", member.keywords["EXPTIME"]) for member in members]
-    tolerance = clip_gradient * steepness(values, ~unusable)
-    stack = combine_stack(values, variance, unusable, clip_sigma=clip_sigma, weights=exposure_s, tolerance=tolerance)
-    logger.info("%d images to %s pixels, %.5f clipped", len(members), shape[::-1], stack.outlier.mean())
-    flags = np.where(stack.outlier, Flag.OUTLIER, 0) | np.where(stack.n_used == 0, Flag.DO_NOT_USE, 0)
-    flags = flags.astype(np.uint32)
-    for member, left_out in zip(members, unusable, strict=True):
-        flags |= np.where(left_out, np.uint32(0), resample_flags(member.image.dq, member.wcs, grid, shape) & KEPT_FLAGS)
-    errors = [member.image.error[~member.image.unusable] for member in members]
-    variances = [frame[whole > WHOLE] for frame, whole in zip(variance, coverage, strict=True)]
-    arrays = {"SCI": stack.value, "ERR": np.sqrt(stack.variance), "DQ": flags, "WHT": stack.weight, "CON": stack.n_used}
-    mosaic = describe_mosaic(members)
-    correlation = round(noise_correlation(errors, variances, exposure_s), 4)
-    return replace(mosaic, arrays=arrays, wcs=grid, keywords={**mosaic.keywords, "NOISCORR": correlation})
+def choose_members(opened, names):
+    """Return (product, member) of the images that can be combined, why others cannot, and the grid."""
+    good, left_out = keep_good(opened, names, minimum=1, what="Level 2", one_shape=False)
+    opened, names = [opened[k] for k in good], [names[k] for k in good]
+    check_configuration(opened, names, CONFIGURATION)
+    if wrong := [name for one, name in zip(opened, names, strict=True) if not {"CTYPE1", "CRVAL1"} <= one.wcs.keys()]:
+        raise ReductionError(f"no coordinates in {', '.join(wrong)}: make them with calibrate_image")
+    headers, shapes = [one.wcs for one in opened], [one.arrays["SCI"].shape for one in opened]
+    group = find_group(find_footprints(headers, shapes))
+    apart = [names[k] for k in range(len(names)) if k not in group]
+    if apart and len(group) <= len(apart):
+        plan_grid(headers, shapes)  # says how far apart they are, where they are of two fields
+        raise ReductionError(
+            f"{', '.join(apart)} overlap no other image: nothing to combine; correct RA, DEC or OBJECT"
+        )
+    left_out += [
+        f"left out: {name}: overlaps no other image; correct its RA and DEC in exposures.yaml" for name in apart
+    ]
+    grid, shape = plan_grid([headers[k] for k in group], [shapes[k] for k in group])
+    members = []
+    for k in group:
+        keywords = opened[k].keywords
+        time_s = keywords.get("TOTTIME", keywords["EXPTIME"])
+        pixelmap = map_image(headers[k], grid, shapes[k])
+        member = open_member(opened[k].arrays, pixelmap, time_s, keywords.get("NGROUPS", 1))
+        if member is None:
+            left_out.append(f"left out: {names[k]}: all of its pixels are masked")
+        else:
+            members.append((opened[k], member))
+    if not members:
+        raise ReductionError(
+            "all pixels of all images are masked: see their DQ and its calibrations; nothing to combine"
+        )
+    for line in left_out:
+        logger.warning("%s", line)
+    return members, left_out, grid, shape
 
 
 if __name__ == "__main__":

@@ -97,6 +97,8 @@ class Product:
         arrays = {name: array for name, array in zip(IMAGE_ARRAYS, image, strict=True) if array is not None}
         if self.model != "SkyModel":
             arrays.pop("VAR_DARK", None)
+        if self.model == "ImagerModel" and "NREADS" in self.arrays:  # the weight of a pixel in a mosaic
+            arrays["NREADS"] = self.arrays["NREADS"]
         return replace(self, arrays=arrays, units={name: self.units[name] for name in arrays if name in self.units})
 
     def with_step(self, step, *, skipped=None, **parameters):

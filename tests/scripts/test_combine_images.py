@@ -9,7 +9,8 @@ from drs.dq import Flag
 from drs.wcs import build_wcs
 
 DETECTOR = {"scale_arcsec": 0.004, "centre_x_arcsec": 0.0, "centre_y_arcsec": 0.0, "rotation_deg": 0.0}
-OPTIONS = {"clip_sigma": 5, "clip_gradient": 0.5}
+OPTIONS = {"method": "exact", "kernel": "square", "pixfrac": 1, "statistic": "mean", "clip": "error"}
+OPTIONS |= {"clip_sigma": 5, "clip_gradient": 1, "clip_neighbour_sigma": 3}
 
 
 def at(north_pix):
@@ -74,3 +75,72 @@ def test_flags_and_the_correlation_of_noise_reach_the_mosaic(run, write_rate, tm
     assert mosaic.arrays["CON"].max() == 2
     # the second image is spread over two rows with equal parts: half its variance in a pixel
     assert mosaic.keywords["NOISCORR"] == pytest.approx(np.sqrt(2 / 1.5), rel=0.02)
+
+
+def test_every_method_makes_the_same_field(run, write_rate, tmp_path):
+    paths = [write_rate(10.0, k, level=2, wcs=at(shift)) for k, shift in ((1, 0), (2, 2), (3, -1))]
+    for method in ("exact", "drizzle", "shift"):
+        result = run(main, image=paths, output=tmp_path / f"{method}.fits", **OPTIONS | {"method": method})
+        assert result.exit_code == 0, result.output
+        mosaic = product.read(tmp_path / f"{method}.fits")
+        assert np.nanmean(mosaic.arrays["SCI"]) == pytest.approx(10, abs=0.05)
+        assert mosaic.arrays["EXP"].max() == pytest.approx(150.0)
+        assert mosaic.keywords["S_RESAMP"] == "COMPLETE"
+
+
+def test_an_image_wrong_by_degrees_is_left_out(run, write_rate, tmp_path):
+    paths = [write_rate(1.0, k, level=2, wcs=at(shift)) for k, shift in ((1, 0), (2, 1), (3, 5 * 3600 / 0.004))]
+    result = run(main, image=paths, output=tmp_path / "mosaic.fits", **OPTIONS)
+    assert result.exit_code == 0, result.output
+    mosaic = product.read(tmp_path / "mosaic.fits")
+    assert mosaic.keywords["NCOMBINE"] == 2
+    assert mosaic.history == ("left out: SCI_2_3.fits: overlaps no other image; correct its RA and DEC",)
+
+
+def test_images_of_which_none_overlap_are_refused(run, write_rate, tmp_path):
+    paths = [write_rate(1.0, k, level=2, wcs=at(30 * k)) for k in (1, 2)]
+    result = run(main, image=paths, output=tmp_path / "mosaic.fits", **OPTIONS)
+    assert result.exit_code == 1
+    assert "overlap no other image" in result.output
+
+
+def test_frames_of_mixed_configuration_are_refused(run, write_rate, tmp_path):
+    paths = [write_rate(1.0, 1, level=2, wcs=at(0)), write_rate(1.0, 2, level=2, wcs=at(0), FILTER="J")]
+    result = run(main, image=paths, output=tmp_path / "mosaic.fits", **OPTIONS)
+    assert result.exit_code == 1
+    assert "mixed configuration: FILTER is Y in SCI_2_1.fits, J in SCI_2_2.fits" in result.output
+
+
+def test_masked_images_are_left_out_and_none_left_is_refused(run, write_rate, tmp_path):
+    paths = [write_rate(1.0, k, level=2, wcs=at(0)) for k in (1, 2)]
+    for n_masked, path in enumerate(paths, 1):
+        image = product.read(path)
+        image.arrays["DQ"][:] |= np.uint32(Flag.DO_NOT_USE)
+        product.write(path, image)
+        result = run(main, image=paths, output=tmp_path / "mosaic.fits", **OPTIONS)
+        if n_masked == 1:
+            assert result.exit_code == 0, result.output
+            assert (
+                "left out: SCI_2_1.fits: all of its pixels are masked" in product.read(tmp_path / "mosaic.fits").history
+            )
+    assert result.exit_code == 1
+    assert "all pixels of all images are masked" in result.output
+
+
+def test_images_without_coordinates_are_refused(run, write_rate, tmp_path):
+    result = run(main, image=[write_rate(1.0, 1, level=2)], output=tmp_path / "mosaic.fits", **OPTIONS)
+    assert result.exit_code == 1
+    assert "no coordinates in SCI_2_1.fits" in result.output
+
+
+def test_the_reads_used_are_the_weight_of_a_pixel(run, write_rate, tmp_path):
+    path = write_rate(1.0, 1, level=2, wcs=at(0))
+    image = product.read(path)
+    n_reads = np.full(image.arrays["SCI"].shape, 8, np.uint16)
+    n_reads[4] = 2
+    product.write(path, product.replace(image, arrays=image.arrays | {"NREADS": n_reads}))
+    result = run(main, image=[path], output=tmp_path / "mosaic.fits", **OPTIONS)
+    assert result.exit_code == 0, result.output
+    arrays = product.read(tmp_path / "mosaic.fits").arrays
+    np.testing.assert_allclose(arrays["EXP"][4], 50 / 7, rtol=1e-5)
+    np.testing.assert_allclose(arrays["WHT"][5:], 50, rtol=1e-5)
