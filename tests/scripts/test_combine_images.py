@@ -94,7 +94,9 @@ def test_an_image_wrong_by_degrees_is_left_out(run, write_rate, tmp_path):
     assert result.exit_code == 0, result.output
     mosaic = product.read(tmp_path / "mosaic.fits")
     assert mosaic.keywords["NCOMBINE"] == 2
-    assert mosaic.history == ("left out: SCI_2_3.fits: overlaps no other image; correct its RA and DEC",)
+    assert mosaic.history == (
+        "left out: SCI_2_3.fits: overlaps no other image; correct its RA and DEC in exposures.yaml",
+    )
 
 
 def test_images_of_which_none_overlap_are_refused(run, write_rate, tmp_path):
