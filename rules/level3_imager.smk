@@ -13,8 +13,10 @@ rule combine_images:
     input:
         images=lambda wildcards: PLAN.images(wildcards.group),
         after=lambda wildcards: PLAN.after_crds(f"level3/{wildcards.group}_LVL3.fits"),
+        offsets=lambda wildcards: PLAN.offsets(config["combine_images"]["offsets"]),
         script=source("combine_images"),
         library=source(
+            "drs/alignment",
             "drs/blotting",
             "drs/clipping",
             "drs/combination",
@@ -22,6 +24,7 @@ rule combine_images:
             "drs/keywords",
             "drs/members",
             "drs/mosaic",
+            "drs/offsets",
             "drs/pixelmap",
         ),
     output:
@@ -33,7 +36,7 @@ rule combine_images:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: attempt * 2000,
+        mem_mb=lambda wildcards, attempt: attempt * 3000,
         runtime=lambda wildcards, input: 30 + input.size_mb // 500,
     params:
         options=options(config["combine_images"]),

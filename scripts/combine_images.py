@@ -7,14 +7,13 @@ from dataclasses import replace
 import click
 
 from drs import cli, product
+from drs.alignment import METHODS, align
 from drs.clipping import SCALES, STATISTICS
-from drs.combination import METHODS, PLANES, UNITS, WORKING, Settings, combine, open_member
+from drs.combination import METHODS as COMBINATIONS
+from drs.combination import PLANES, UNITS, WORKING, Settings, combine
 from drs.drizzling import KERNELS
-from drs.errors import ReductionError
 from drs.keywords import combine_keywords
 from drs.members import check_configuration, keep_good
-from drs.mosaic import find_footprints, find_group, plan_grid
-from drs.pixelmap import map_image
 from drs.planes import open_planes
 
 logger = logging.getLogger("combine_images")
@@ -23,7 +22,7 @@ CONFIGURATION = ("INSTRUME", "DETECTOR", "FILTER", "PUPIL")
 
 @cli.command()
 @click.option("--image", "images", type=cli.existing_file, multiple=True, required=True, help="Level 2; repeat.")
-@click.option("--method", type=click.Choice(METHODS), required=True, help="How images are put together.")
+@click.option("--method", type=click.Choice(COMBINATIONS), required=True, help="How images are put together.")
 @click.option("--kernel", type=click.Choice(list(KERNELS)), required=True, help="Shape of drops (drizzle).")
 @click.option("--pixfrac", type=cli.Finite(0, 1, min_open=True), required=True, help="Side of drops (drizzle).")
 @click.option("--statistic", type=click.Choice(list(STATISTICS)), required=True, help="Of the stack (shift).")
@@ -31,26 +30,35 @@ CONFIGURATION = ("INSTRUME", "DETECTOR", "FILTER", "PUPIL")
 @click.option("--clip-sigma", type=cli.Finite(0), required=True, help="Rejection of outliers, in sigma; 0: none.")
 @click.option("--clip-gradient", type=cli.Finite(0), required=True, help="Part of the gradient allowed on top.")
 @click.option("--clip-neighbour-sigma", type=cli.Finite(1), required=True, help="The same beside a rejected pixel.")
+@click.option("--offsets", required=True, help="Where images are: header, measured, or a table (ECSV).")
+@click.option("--max-offset-pix", type=cli.Finite(1), required=True, help="Largest offset sought (measured).")
 @click.option("--tile-rows", type=click.IntRange(1), default=None, help="Rows in memory at a time; 128 MiB by default.")
 @cli.refusal_option
 @cli.output_option
-def main(images, tile_rows, mark_refusal, output, **options):
+def main(images, offsets, max_offset_pix, tile_rows, mark_refusal, output, **options):
     """Combine Level 2 images into a Level 3 mosaic."""
     with ExitStack() as stack:
+        names = [path.name for path in images]
         opened = [stack.enter_context(product.open_product(path, models="ImagerModel")) for path in images]
         with product.mark_refusal(output, describe_mosaic(opened), mark=mark_refusal):
-            members, left_out, grid, shape = choose_members(opened, [path.name for path in images])
-            spool = stack.enter_context(open_planes(shape, PLANES | WORKING))
-            settings = Settings(**options)
-            correlation, n_rejected = combine(
-                [member for _, member in members], shape, settings, spool, tile_rows=tile_rows
-            )
-            logger.info("%d images to %s pixels, %d pixels rejected", len(members), shape[::-1], n_rejected)
-            mosaic = describe_mosaic([one for one, _ in members])
-            keywords = mosaic.keywords | {"NOISCORR": round(correlation, 4)}
+            good, lines = keep_good(opened, names, minimum=1, what="Level 2", one_shape=False)
+            opened, names = [opened[k] for k in good], [names[k] for k in good]
+            check_configuration(opened, names, CONFIGURATION)
+            aligned = align(opened, names, offsets=offsets, max_offset_pix=max_offset_pix)
+            spool = stack.enter_context(open_planes(aligned.shape, PLANES | WORKING))
+            facts = combine(aligned.members, aligned.shape, Settings(**options), spool, tile_rows=tile_rows)
+            logger.info("%d images to %s pixels, %d pixels rejected", len(aligned.kept), aligned.shape[::-1], facts[1])
+            lines += aligned.left_out
+            if offsets == "measured":
+                lines += map(describe_offset, [names[k] for k in aligned.kept], aligned.offsets)
+            mosaic = describe_mosaic([opened[k] for k in aligned.kept])
+            source = offsets if offsets in METHODS else "file"
+            keywords = mosaic.keywords | {"NOISCORR": round(facts[0], 4), "OFFSETS": source.upper()}
             arrays = {name: spool.plane(name) for name in PLANES}
-            mosaic = replace(mosaic, keywords=keywords, arrays=arrays, wcs=grid, history=tuple(left_out))
-            product.write(output, mosaic.with_step("resample", **options), inputs={"image": images})
+            mosaic = replace(mosaic, keywords=keywords, arrays=arrays, wcs=aligned.grid, history=tuple(lines))
+            mosaic = mosaic.with_step("resample", **options, offsets=source, max_offset_pix=max_offset_pix)
+            tables = {} if offsets in METHODS else {"offsets": offsets}
+            product.write(output, mosaic, inputs={"image": images} | tables)
 
 
 def describe_mosaic(members):
@@ -59,42 +67,11 @@ def describe_mosaic(members):
     return product.Product(keywords, {}, UNITS)
 
 
-def choose_members(opened, names):
-    """Return (product, member) of the images that can be combined, why others cannot, and the grid."""
-    good, left_out = keep_good(opened, names, minimum=1, what="Level 2", one_shape=False)
-    opened, names = [opened[k] for k in good], [names[k] for k in good]
-    check_configuration(opened, names, CONFIGURATION)
-    if wrong := [name for one, name in zip(opened, names, strict=True) if not {"CTYPE1", "CRVAL1"} <= one.wcs.keys()]:
-        raise ReductionError(f"no coordinates in {', '.join(wrong)}: make them with calibrate_image")
-    headers, shapes = [one.wcs for one in opened], [one.arrays["SCI"].shape for one in opened]
-    group = find_group(find_footprints(headers, shapes))
-    apart = [names[k] for k in range(len(names)) if k not in group]
-    if apart and len(group) <= len(apart):
-        plan_grid(headers, shapes)  # says how far apart they are, where they are of two fields
-        raise ReductionError(
-            f"{', '.join(apart)} overlap no other image: nothing to combine; correct RA, DEC or OBJECT"
-        )
-    left_out += [
-        f"left out: {name}: overlaps no other image; correct its RA and DEC in exposures.yaml" for name in apart
-    ]
-    grid, shape = plan_grid([headers[k] for k in group], [shapes[k] for k in group])
-    members = []
-    for k in group:
-        keywords = opened[k].keywords
-        time_s = keywords.get("TOTTIME", keywords["EXPTIME"])
-        pixelmap = map_image(headers[k], grid, shapes[k])
-        member = open_member(opened[k].arrays, pixelmap, time_s, keywords.get("NGROUPS", 1))
-        if member is None:
-            left_out.append(f"left out: {names[k]}: all of its pixels are masked")
-        else:
-            members.append((opened[k], member))
-    if not members:
-        raise ReductionError(
-            "all pixels of all images are masked: see their DQ and its calibrations; nothing to combine"
-        )
-    for line in left_out:
-        logger.warning("%s", line)
-    return members, left_out, grid, shape
+def describe_offset(name, offset):
+    """Return the line of the HISTORY about an image's offset."""
+    number = f", {offset.n_stars} stars" if offset.n_stars else ""
+    place = f"{offset.x_pix:+.3f} {offset.y_pix:+.3f} pix, error {offset.error_pix:.3f}"
+    return f"offset: {name}: {place} ({offset.method}{number})"
 
 
 if __name__ == "__main__":

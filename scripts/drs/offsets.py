@@ -1,5 +1,6 @@
 """Offsets between images of one field: from a table, from their stars, or from the correlation of their pixels."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
@@ -70,6 +71,7 @@ def place_headers(headers, numbers, dithers):
 def find_stars(values, error, unusable, *, threshold_sigma=8.0, fwhm_pix=2.5):
     """Return x, y and flux of the brightest stars of an image, (3, n), at most 200 (DAOFIND, Stetson 1987)."""
     from photutils.detection import DAOStarFinder  # slow to import; only where offsets are measured
+    from photutils.utils.exceptions import NoDetectionsWarning
 
     good = ~unusable
     if not good.any():
@@ -77,7 +79,9 @@ def find_stars(values, error, unusable, *, threshold_sigma=8.0, fwhm_pix=2.5):
     level = np.median(values[good])
     noise = max(MAD_TO_SIGMA * np.median(np.abs(values[good] - level)), np.median(error[good]))
     excess = np.where(unusable, 0.0, values - level)
-    found = DAOStarFinder(threshold_sigma * float(noise), fwhm_pix)(excess, mask=unusable)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", NoDetectionsWarning)  # an empty field is an answer
+        found = DAOStarFinder(threshold_sigma * float(noise), fwhm_pix)(excess, mask=unusable)
     if found is None:
         return np.empty((3, 0))
     order = np.argsort(-np.array(found["flux"]), kind="stable")[:MAX_STARS]
@@ -140,14 +144,15 @@ def match_stars(stars, reference, *, max_offset_pix):
 
 
 def correlate(values, reference, *, max_offset_pix):
-    """Return the offset that brings an image onto a reference of the same plane by cross-correlation; None without peak.
+    """Return the offset that brings an image onto a reference by cross-correlation; None without peak.
 
-    The peak is refined by parabolas through it and its neighbours, and must stand out by 8 sigma.
+    The peak is refined by parabolas through it and its neighbours, and must be 8 times what independent
+    pixels of these images give by chance.
 
     Parameters
     ----------
     values, reference : ndarray, (ny, nx)
-        NaN without value.
+        On one plane; NaN without value.
     max_offset_pix : float
     """
     both = np.isfinite(values) & np.isfinite(reference)
@@ -165,12 +170,15 @@ def correlate(values, reference, *, max_offset_pix):
     window = np.roll(product, (reach, reach), axis=(0, 1))[: 2 * reach + 1, : 2 * reach + 1]
     j, i = np.unravel_index(np.argmax(window[1:-1, 1:-1]), (2 * reach - 1, 2 * reach - 1))
     j, i = int(j) + 1, int(i) + 1
-    scatter = MAD_TO_SIGMA * np.median(np.abs(window - np.median(window)))
-    if not window[j, i] - np.median(window) > MINIMUM_PEAK_SIGMA * scatter:
+    scatter = float(np.sqrt(np.prod([(plane**2).sum(dtype=float) for plane in planes]) / both.sum()))
+    border = {0, 2 * reach - 2} & {j - 1, i - 1}
+    if border or not window[j, i] > MINIMUM_PEAK_SIGMA * scatter:
         return None
-    x = i - reach + _find_vertex(window[j, i - 1 : i + 2])
-    y = j - reach + _find_vertex(window[j - 1 : j + 2, i])
-    return Offset(float(x), float(y), float(scatter / (window[j, i] - np.median(window))), "correlation", 0)
+    along, across = window[j, i - 1 : i + 2], window[j - 1 : j + 2, i]
+    x, y = i - reach + _find_vertex(along), j - reach + _find_vertex(across)
+    curvature = min(2 * line[1] - line[0] - line[2] for line in (along, across))
+    error = scatter / (np.sqrt(2) * curvature) if curvature > 0 else 1.0
+    return Offset(float(x), float(y), float(min(error, 1.0)), "correlation", 0)
 
 
 def _find_vertex(three):

@@ -10,7 +10,7 @@ from drs.wcs import build_wcs
 
 DETECTOR = {"scale_arcsec": 0.004, "centre_x_arcsec": 0.0, "centre_y_arcsec": 0.0, "rotation_deg": 0.0}
 OPTIONS = {"method": "exact", "kernel": "square", "pixfrac": 1, "statistic": "mean", "clip": "error"}
-OPTIONS |= {"clip_sigma": 5, "clip_gradient": 1, "clip_neighbour_sigma": 3}
+OPTIONS |= {"clip_sigma": 5, "clip_gradient": 1, "clip_neighbour_sigma": 3, "offsets": "header", "max_offset_pix": 12}
 
 
 def at(north_pix):
@@ -146,3 +146,57 @@ def test_the_reads_used_are_the_weight_of_a_pixel(run, write_rate, tmp_path):
     arrays = product.read(tmp_path / "mosaic.fits").arrays
     np.testing.assert_allclose(arrays["EXP"][4], 50 / 7, rtol=1e-5)
     np.testing.assert_allclose(arrays["WHT"][5:], 50, rtol=1e-5)
+
+
+def write_stars(write_rate, number, *, true, stated, flux=900.0):
+    """Write an image of three stars that lies `true` pixels north and says `stated`."""
+    rate, (y, x) = np.zeros((24, 31)), np.indices((24, 31))
+    for j, i in ((7, 9), (15, 22), (9, 20), (16, 6)) if flux else ():
+        rate += flux * np.exp(-((y - j + true) ** 2 + (x - i) ** 2) / 2.4)
+    return write_rate(rate, number, level=2, wcs=at(stated))
+
+
+def test_measured_offsets_put_stars_where_they_are(run, write_rate, tmp_path):
+    paths = [
+        write_stars(write_rate, k, true=true, stated=stated)
+        for k, true, stated in ((1, 0, 0), (2, 2.3, 5), (3, -1.6, 0))
+    ]
+    options = OPTIONS | {"offsets": "measured"}
+    result = run(main, image=paths, output=tmp_path / "mosaic.fits", **options)
+    assert result.exit_code == 0, result.output
+    mosaic = product.read(tmp_path / "mosaic.fits")
+    assert mosaic.keywords["OFFSETS"] == "MEASURED"
+    lines = [line.split() for line in mosaic.history]
+    found = {line[1]: (float(line[2]), float(line[3])) for line in lines}
+    assert found["SCI_2_2.fits:"] == pytest.approx((0, 2.3 - 5), abs=0.05)
+    assert found["SCI_2_3.fits:"] == pytest.approx((0, -1.6), abs=0.05)
+    assert np.nanmax(mosaic.arrays["SCI"]) > 700
+
+
+def test_offsets_of_a_table(run, write_rate, tmp_path):
+    paths = [write_stars(write_rate, k, true=true, stated=0) for k, true in ((1, 0), (2, 2), (3, -2))]
+    table = tmp_path / "dithers.ecsv"
+    rows = "\n".join(f"{k} 0.0 {north * 0.004}" for k, north in ((1, 10), (2, 12), (3, 8)))
+    header = "# %ECSV 1.0\n# ---\n# datatype:\n" + "".join(
+        f"# - {{name: {name}, datatype: {kind}}}\n"
+        for name, kind in (("expnum", "int64"), ("east_arcsec", "float64"), ("north_arcsec", "float64"))
+    )
+    table.write_text(f"{header}expnum east_arcsec north_arcsec\n{rows}\n")
+    result = run(main, image=paths, output=tmp_path / "mosaic.fits", **OPTIONS | {"offsets": table})
+    assert result.exit_code == 0, result.output
+    mosaic = product.read(tmp_path / "mosaic.fits")
+    assert mosaic.keywords["OFFSETS"] == "FILE"
+    assert mosaic.arrays["SCI"].shape == (28, 31)
+    assert np.nanmax(mosaic.arrays["SCI"]) == pytest.approx(900, rel=0.03)
+    table.write_text(table.read_text().replace("\n3 0.0", "\n4 0.0"))
+    result = run(main, image=paths, output=tmp_path / "mosaic.fits", **OPTIONS | {"offsets": table})
+    assert result.exit_code == 1
+    assert "no row of EXPNUM 3" in result.output
+
+
+def test_images_without_stars_or_structure_cannot_be_measured(run, write_rate, tmp_path):
+    paths = [write_stars(write_rate, k, true=0, stated=0, flux=0) for k in (1, 2)]
+    result = run(main, image=paths, output=tmp_path / "mosaic.fits", **OPTIONS | {"offsets": "measured"})
+    assert result.exit_code == 1
+    assert "no offset can be measured" in result.output
+    assert "0 stars" in result.output
