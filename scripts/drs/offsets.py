@@ -7,6 +7,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from scipy import fft
+from scipy.ndimage import gaussian_filter
 from scipy.spatial import cKDTree
 
 from drs.errors import ReductionError
@@ -16,6 +17,7 @@ MATCH_PIX = 1.5
 MINIMUM_STARS = 3
 MINIMUM_PEAK_SIGMA = 8.0
 MAX_STARS = 200
+SMOOTHING_PIX = 2.0
 MAD_TO_SIGMA = 1.4826
 
 
@@ -146,7 +148,7 @@ def match_stars(stars, reference, *, max_offset_pix):
 def correlate(values, reference, *, max_offset_pix):
     """Return the offset that brings an image onto a reference by cross-correlation; None without peak.
 
-    The peak is refined by parabolas through it and its neighbours, and must be 8 times what independent
+    The peak, refined to parts of a pixel by least squares, must be 8 times what independent
     pixels of these images give by chance.
 
     Parameters
@@ -174,14 +176,39 @@ def correlate(values, reference, *, max_offset_pix):
     border = {0, 2 * reach - 2} & {j - 1, i - 1}
     if border or not window[j, i] > MINIMUM_PEAK_SIGMA * scatter:
         return None
-    along, across = window[j, i - 1 : i + 2], window[j - 1 : j + 2, i]
-    x, y = i - reach + _find_vertex(along), j - reach + _find_vertex(across)
-    curvature = min(2 * line[1] - line[0] - line[2] for line in (along, across))
-    error = scatter / (np.sqrt(2) * curvature) if curvature > 0 else 1.0
-    return Offset(float(x), float(y), float(min(error, 1.0)), "correlation", 0)
+    dx, dy = i - reach, j - reach
+    shifted = np.full_like(planes[0], np.nan)
+    into, out_of = (
+        [slice(max(sign * d, 0), n + min(sign * d, 0)) for d, n in zip((dy, dx), values.shape, strict=True)]
+        for sign in (1, -1)
+    )
+    shifted[tuple(into)] = np.where(np.isfinite(values), planes[0], np.nan)[tuple(out_of)]
+    x, y, error = _refine_shift(shifted, np.where(np.isfinite(reference), planes[1], np.nan))
+    if not max(abs(x), abs(y)) < 1.5:
+        return None
+    return Offset(dx + x, dy + y, error, "correlation", 0)
 
 
-def _find_vertex(three):
-    """Return where a parabola through three values has its vertex, from the middle one."""
-    curvature = three[0] - 2 * three[1] + three[2]
-    return 0.5 * (three[0] - three[2]) / curvature if curvature < 0 else 0.0
+def _refine_shift(values, reference):
+    """Return the shift (x, y) below a pixel that brings an image onto a reference, and its error (least squares).
+
+    Both are smoothed, so that the noise of the gradients does not shrink the shift (Lucas & Kanade 1981, IJCAI 674).
+    """
+    smooth = []
+    for plane in (values, reference):
+        good = np.isfinite(plane)
+        total, weight = (
+            gaussian_filter(array.astype(float), SMOOTHING_PIX) for array in (np.where(good, plane, 0.0), good)
+        )
+        smooth.append(np.where(weight > 0.9, total / np.maximum(weight, 0.1), np.nan))
+    gradients = np.stack([0.5 * (a + b) for a, b in zip(*map(np.gradient, smooth), strict=True)])[::-1]
+    difference = smooth[0] - smooth[1]
+    used = np.isfinite(difference) & np.isfinite(gradients).all(axis=0)
+    slopes, rest = gradients[:, used], difference[used]
+    if used.sum() < 9 or np.linalg.matrix_rank(slopes @ slopes.T) < 2:
+        return np.nan, np.nan, np.nan
+    inverse = np.linalg.inv(slopes @ slopes.T)
+    x, y = (inverse @ (slopes @ rest)).tolist()
+    rest = rest - np.array([x, y]) @ slopes
+    together = 4 * np.pi * SMOOTHING_PIX**2  # pixels that share their noise
+    return x, y, float(np.sqrt(rest.var() * together * np.diag(inverse).max()))
