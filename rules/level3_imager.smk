@@ -26,6 +26,7 @@ rule combine_images:
             "drs/mosaic",
             "drs/offsets",
             "drs/pixelmap",
+            "drs/region",
         ),
     output:
         mosaic="level3/{group}_LVL3.fits",
@@ -40,12 +41,14 @@ rule combine_images:
         runtime=lambda wildcards, input: 30 + input.size_mb // 500,
     params:
         options=options(config["combine_images"]),
+        mosaic=lambda wildcards: PLAN.mosaic_options(wildcards.group),
         images=lambda wildcards, input: [f"--image={path}" for path in input.images],
     shell:
         """
         NUMBA_NUM_THREADS={threads} python {input.script:q} \
             {params.images:q} \
             {params.options:q} \
+            {params.mosaic:q} \
             --mark-refusal \
             --output {output.mosaic:q} \
             >{log:q} 2>&1

@@ -6,11 +6,13 @@ import numpy as np
 from astropy.wcs import WCS
 
 from drs.combination import open_member
+from drs.dq import Flag
 from drs.errors import ReductionError
 from drs.image import Image
 from drs.mosaic import find_footprints, find_group, plan_grid, plane_of
 from drs.offsets import Offset, correlate, find_stars, match_stars, place_headers, read_offsets
 from drs.pixelmap import map_image
+from drs.region import is_subarray
 
 METHODS = ("header", "measured")  # besides the path of a table
 NOWHERE = Offset(0.0, 0.0, 0.0, "header", 0)
@@ -27,7 +29,7 @@ class Alignment(NamedTuple):
     shape: tuple
 
 
-def align(products, names, *, offsets, max_offset_pix):
+def align(products, names, *, offsets, max_offset_pix, mosaic=False):
     """Return the alignment of the images of one field.
 
     Parameters
@@ -40,6 +42,9 @@ def align(products, names, *, offsets, max_offset_pix):
         `header` (the coordinates as they are), `measured` (stars, else cross-correlation), or a table.
     max_offset_pix : float
         Largest error of the coordinates that is sought.
+    mosaic : bool, optional
+        The images are of several detectors with gaps between them, or full frames with their subarrays: none need
+        overlap, and what was read as part of a subarray that is there is not taken from the full frame.
 
     Raises
     ------
@@ -52,7 +57,8 @@ def align(products, names, *, offsets, max_offset_pix):
     if offsets not in METHODS:
         numbers = [one.keywords.get("EXPNUM") for one in products]
         headers = place_headers(headers, numbers, read_offsets(offsets))
-    kept, left_out = _find_overlapping(headers, shapes, names)
+    kept, left_out = (list(range(len(names))), []) if mosaic else _find_overlapping(headers, shapes, names)
+    windowed = {one.keywords["DETECTOR"] for one in products if is_subarray(one.keywords)} if mosaic else set()
     found = dict.fromkeys(kept, NOWHERE)
     if offsets == "measured" and len(kept) > 1:
         found, more = _measure({k: products[k] for k in kept}, names, max_offset_pix)
@@ -64,7 +70,8 @@ def align(products, names, *, offsets, max_offset_pix):
         keywords = products[k].keywords
         time_s = keywords.get("TOTTIME", keywords["EXPTIME"])
         pixelmap = map_image(headers[k], grid, shapes[k], offset=place)
-        member = open_member(products[k].arrays, pixelmap, time_s, keywords.get("NGROUPS", 1))
+        excluded = Flag.SUBARRAY if keywords.get("DETECTOR") in windowed and not is_subarray(keywords) else Flag(0)
+        member = open_member(products[k].arrays, pixelmap, time_s, keywords.get("NGROUPS", 1), excluded)
         if member is None:
             left_out.append(f"left out: {names[k]}: all of its pixels are masked")
         else:

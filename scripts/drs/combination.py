@@ -4,7 +4,7 @@ Images put onto the mosaic's pixels (`exact`, `drizzle`) take two passes: the me
 what differs from that median. Shifted images (`shift`) take one.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +60,8 @@ class Member:
         Smallest variance that counts in the rejection.
     n_reads : int
         Largest number of reads used; 0 where NREADS is not known.
+    excluded : int
+        Flags of pixels that are not used, DO_NOT_USE among them.
     """
 
     planes: dict
@@ -68,11 +70,12 @@ class Member:
     n_group: int = 1
     variance_floor: float = 0.0
     n_reads: int = 0
+    excluded: int = int(Flag.DO_NOT_USE)
 
     def read(self, rows):
         """Return values, variance, time in s (0: not usable) and flags of some rows."""
         values, error, dq = (self.planes[name].read(rows) for name in ("SCI", "ERR", "DQ"))
-        usable = (dq & Flag.DO_NOT_USE == 0) & np.isfinite(values) & np.isfinite(error) & (error > 0)
+        usable = (dq & np.uint32(self.excluded) == 0) & np.isfinite(values) & np.isfinite(error) & (error > 0)
         time_s = np.where(usable, np.float32(self.time_s), np.float32(0))
         if self.n_reads > self.n_group:
             n_interval = np.maximum(self.planes["NREADS"].read(rows).astype(np.int32) - self.n_group, 1)
@@ -81,9 +84,9 @@ class Member:
         return np.where(usable, values, np.float32(0)), np.where(usable, error**2, np.float32(0)), time_s, flags
 
 
-def open_member(planes, pixelmap, time_s, n_group=1):
-    """Return a member after a look at every 16th row; None where none of them has a usable pixel."""
-    member = Member(planes, pixelmap, float(time_s), int(n_group))
+def open_member(planes, pixelmap, time_s, n_group=1, excluded=0):
+    """Return a member after a look at every 16th row; None without a usable pixel. `excluded`: flags besides."""
+    member = Member(planes, pixelmap, float(time_s), int(n_group), excluded=int(excluded) | int(Flag.DO_NOT_USE))
     variance, n_reads = [], 0
     for row in range(0, pixelmap.shape[0], SAMPLE_ROWS):
         rows = slice(row, row + 1)
@@ -95,7 +98,7 @@ def open_member(planes, pixelmap, time_s, n_group=1):
     if not variance.size and not _has_any(member):
         return None
     floor = float(np.median(variance)) if variance.size else 0.0
-    return Member(planes, pixelmap, float(time_s), int(n_group), floor, n_reads)
+    return replace(member, variance_floor=floor, n_reads=n_reads)
 
 
 def _has_any(member):

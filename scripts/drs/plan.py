@@ -182,6 +182,10 @@ class Plan:
         """Return the Level 2 products that a Level 3 group combines."""
         return [level2(self.exposures[identity]) for identity in self.night["groups"][group]["members"]]
 
+    def mosaic_options(self, group):
+        """Return the options of a group that joins detectors or subarrays: they have their places from headers."""
+        return ["--mosaic", "--offsets=header"] if self.night["groups"][group].get("mosaic") else []
+
     def offsets(self, choice):
         """Return the table of the offsets of dithers, where one is configured in place of a method."""
         return [] if choice in ("header", "measured") else [choice]

@@ -1,14 +1,18 @@
 """combine_images: noise goes down, errors hold, hits vanish, exposures of another field are refused."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from combine_images import main
 from drs import product
 from drs.dq import Flag
+from drs.schema import load_yaml
 from drs.wcs import build_wcs
 
 DETECTOR = {"scale_arcsec": 0.004, "centre_x_arcsec": 0.0, "centre_y_arcsec": 0.0, "rotation_deg": 0.0}
+IRIS = Path(__file__).resolve().parents[2] / "config" / "instruments" / "iris.yaml"
 OPTIONS = {"method": "exact", "kernel": "square", "pixfrac": 1, "statistic": "mean", "clip": "error"}
 OPTIONS |= {"clip_sigma": 5, "clip_gradient": 1, "clip_neighbour_sigma": 3, "offsets": "header", "max_offset_pix": 12}
 
@@ -200,3 +204,43 @@ def test_images_without_stars_or_structure_cannot_be_measured(run, write_rate, t
     assert result.exit_code == 1
     assert "no offset can be measured" in result.output
     assert "0 stars" in result.output
+
+
+def test_four_detectors_of_iris_keep_their_gaps(run, write_rate, tmp_path):
+    detectors, paths = load_yaml(IRIS)["detectors"], []
+    for k, name in enumerate(("IMG1", "IMG2", "IMG3", "IMG4"), 1):
+        wcs = build_wcs(150.0, 2.0, 20.0, detectors[name] | {"scale_arcsec": 0.56}, (24, 31))
+        paths.append(write_rate(10.0 * k, k, level=2, wcs=wcs, DETECTOR=name))
+    result = run(main, image=paths, output=tmp_path / "mosaic.fits", **OPTIONS)
+    assert result.exit_code == 1
+    assert "mixed configuration: DETECTOR" in result.output
+    result = run(main, image=paths, output=tmp_path / "mosaic.fits", mosaic=True, **OPTIONS)
+    assert result.exit_code == 0, result.output
+    mosaic = product.read(tmp_path / "mosaic.fits")
+    assert mosaic.keywords["DETECTOR"] == "MOSAIC"
+    # centres lie 17.584 arcsec, 31.4 pixels, apart: rows of 24 leave a gap, columns of 31 hardly
+    assert mosaic.arrays["SCI"].shape == (56, 63)
+    right, left = mosaic.arrays["SCI"][:, -10], mosaic.arrays["SCI"][:, 10]
+    assert np.isnan(right).sum() == pytest.approx(56 - 48, abs=2)
+    assert (np.nanmean(right[-20:]), np.nanmean(right[:20])) == pytest.approx((10, 40), abs=0.5)
+    assert (np.nanmean(left[-20:]), np.nanmean(left[:20])) == pytest.approx((20, 30), abs=0.5)
+
+
+def test_a_subarray_takes_its_place_in_the_full_frame(run, write_rate, tmp_path):
+    full = write_rate(10.0, 1, level=2, wcs=at(0))
+    image = product.read(full)
+    image.arrays["DQ"][5:11, 7:15] |= np.uint32(Flag.SUBARRAY)
+    image.arrays["SCI"][5:11, 7:15] = 1e4
+    product.write(full, image)
+    part, window = tmp_path / "sub.fits", (slice(5, 11), slice(7, 15))
+    keywords = image.keywords | {"SUBARRAY": "CUSTOM", "SUBARRID": 1, "SUBSTRT1": 8, "SUBSTRT2": 6}
+    arrays = {name: array[window] for name, array in image.arrays.items()}
+    arrays["SCI"] = np.full((6, 8), 33, np.float32)
+    wcs = build_wcs(150.0, 2.0, 0.0, DETECTOR, (24, 31), corner=(6, 8))
+    product.write(part, product.replace(image, keywords=keywords, arrays=arrays, wcs=wcs))
+    result = run(main, image=[full, part], output=tmp_path / "mosaic.fits", mosaic=True, **OPTIONS)
+    assert result.exit_code == 0, result.output
+    values = product.read(tmp_path / "mosaic.fits").arrays["SCI"]
+    assert values.shape == (24, 31)
+    np.testing.assert_allclose(values[window], 33, rtol=1e-5)
+    assert np.nanmax(np.where(values == values[5, 7], 0, values)) < 40
