@@ -4,7 +4,8 @@ REQUIRED INPUTS:
   images = level2/{obs}_LVL2_{exp}.fits        e-/s, (y, x)
 OUTPUTS:
   mosaic = level3/{group}_LVL3.fits            e-/s, (y, x), with errors, weight and coverage
-STEPS: combine_images
+  catalog = level3/{group}_CAT.ecsv            its sources
+STEPS: combine_images, measure_sources
 """
 
 
@@ -51,5 +52,34 @@ rule combine_images:
             {params.mosaic:q} \
             --mark-refusal \
             --output {output.mosaic:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule measure_sources:
+    """Catalogue of the sources of a mosaic."""
+    input:
+        mosaic="level3/{group}_LVL3.fits",
+        script=source("measure_sources"),
+        library=source("drs/catalog", "drs/quality"),
+    output:
+        catalog="level3/{group}_CAT.ecsv",
+    log:
+        "logs/measure_sources/{group}.log",
+    benchmark:
+        "benchmarks/measure_sources/{group}.tsv"
+    conda:
+        "../envs/reduction.yaml"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(6 * input.size_mb)),
+        runtime=30,
+    params:
+        options=options(config["measure_sources"]),
+    shell:
+        """
+        python {input.script:q} \
+            --mosaic {input.mosaic:q} \
+            {params.options:q} \
+            --output {output.catalog:q} \
             >{log:q} 2>&1
         """
