@@ -44,7 +44,8 @@ def main(mosaic, output, **parameters):
         table = Table(meta={"REFUSED": image.refusal})
     else:
         correlation = image.keywords.get("NOISCORR", 1.0)
-        table = measure_catalog(image.image, WCS(image.wcs), noise_correlation=correlation, **parameters)
+        n_used, wcs = image.arrays.get("CON"), WCS(image.wcs)
+        table = measure_catalog(image.image, wcs, n_used, noise_correlation=correlation, **parameters)
         logger.info("%d sources", len(table))
     table.meta["MOSAIC"], table.meta["UNIT"] = mosaic.name, "electron/s"
     text = io.StringIO()

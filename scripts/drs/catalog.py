@@ -14,6 +14,7 @@ from drs.quality import find_sources, find_unusable
 WINDOW_FWHM = 2.0
 N_ITERATION = 15
 SKY_CLIP_SIGMA = 3.0
+UNEVEN_PART = 0.1
 
 
 class SourceFlag(IntFlag):
@@ -24,9 +25,12 @@ class SourceFlag(IntFlag):
     CROWDED = 4  # another source in the largest aperture
     REJECTED = 8  # an outlier was rejected in the smallest aperture
     NO_SKY = 16  # less than half of the ring could be used
+    UNEVEN = 32  # the number of images changes within the largest aperture: the edge of one runs through the source
 
 
-def measure_catalog(image, wcs, *, noise_correlation, source_threshold_sigma, aperture_pix, ring_pix, psf_fit=False):
+def measure_catalog(
+    image, wcs, n_used=None, *, noise_correlation, source_threshold_sigma, aperture_pix, ring_pix, psf_fit=False
+):
     """Return the table of the sources of an image.
 
     Parameters
@@ -34,6 +38,8 @@ def measure_catalog(image, wcs, *, noise_correlation, source_threshold_sigma, ap
     image : drs.image.Image
         e-/s, (ny, nx).
     wcs : astropy.wcs.WCS
+    n_used : ndarray, (ny, nx), optional
+        Images used in each pixel of a mosaic.
     noise_correlation : float
         Noise of wide apertures over that of independent pixels (NOISCORR of a mosaic, else 1).
     source_threshold_sigma : float
@@ -72,6 +78,8 @@ def measure_catalog(image, wcs, *, noise_correlation, source_threshold_sigma, ap
         table["psf_flux"], table["psf_flux_error"] = _fit_psf(values, error, unusable, (x, y, fwhm), sky)
         table["psf_flux_error"] *= noise_correlation
     table["flags"] = _find_flags(image.dq, unusable, (x, y), has_sky, (aperture_pix[0], aperture_pix[-1]))
+    if n_used is not None:
+        table["flags"] |= _find_uneven(n_used, (x, y), aperture_pix[-1])
     table.sort(f"flux_{len(aperture_pix)}", reverse=True)
     return table
 
@@ -179,4 +187,18 @@ def _find_flags(dq, unusable, places, has_sky, radii):
             beyond = x[k] < radius or y[k] < radius or x[k] + radius > width - 1 or y[k] + radius > height - 1
             flags[k] |= SourceFlag.UNUSABLE if beyond or unusable[rows, columns][inside].any() else 0
             flags[k] |= SourceFlag.CROWDED if np.count_nonzero(near < radius) > 1 else 0
+    return flags
+
+
+def _find_uneven(n_used, places, radius):
+    """Return UNEVEN for sources with another number of images than the usual one in 10 % of the aperture, else 0."""
+    flags = np.zeros(places[0].size, int)
+    for k, (x, y) in enumerate(zip(*places, strict=True)):
+        rows = slice(max(int(y - radius), 0), int(y + radius) + 2)
+        columns = slice(max(int(x - radius), 0), int(x + radius) + 2)
+        part = n_used[rows, columns]
+        v, u = np.ogrid[rows.start : rows.start + part.shape[0], columns.start : columns.start + part.shape[1]]
+        inside = part[np.hypot(u - x, v - y) <= radius]
+        if inside.size and np.mean(inside != np.median(inside)) > UNEVEN_PART:
+            flags[k] = SourceFlag.UNEVEN
     return flags

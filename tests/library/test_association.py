@@ -197,3 +197,15 @@ def test_the_plan_does_not_depend_on_the_order_of_files_and_uses_each_exposure_o
     assert len(staged) == len(exposures)
     used = [i for part in ("groups", "skies") for entry in plan[part].values() for i in entry["members"]]
     assert not plan["level1_only"].keys() & {*plan["sky"], *used}
+
+
+def test_detectors_of_one_field_and_subarrays_become_mosaics():
+    window = {"SUBARRAY": "CUSTOM", "SUBARRID": 1}
+    scans = {"a": scan("SCI", 1), "b": scan("SCI", 2, DETECTOR="IMG2"), "c": scan("SCI", 3, OBJECT="M 2")}
+    groups = plan_of(scans | {"d": scan("SCI", 4, OBJECT="M 2", **window)})["groups"]
+    mosaics = {name: len(entry["members"]) for name, entry in groups.items() if entry.get("mosaic")}
+    assert mosaics == {
+        "2024B-P123_IRIS_MOSAIC_M-15_Y_20240924_merged": 2,
+        "2024B-P123_IRIS_IMG1_M-2_Y_20240924_merged": 2,
+    }
+    assert len(groups) == 6
