@@ -41,6 +41,7 @@ rule all:
     """Everything: Level 3, pictures, report, and the check that nothing failed."""
     input:
         PLAN.products("level3", "level2", "level1", "calibrations", "quicklook"),
+        PLAN.catalogs(),
         "report.html",
         "quality/outcome.txt",
 

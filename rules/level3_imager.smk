@@ -4,7 +4,8 @@ REQUIRED INPUTS:
   images = level2/{obs}_LVL2_{exp}.fits        e-/s, (y, x)
 OUTPUTS:
   mosaic = level3/{group}_LVL3.fits            e-/s, (y, x), with errors, weight and coverage
-STEPS: combine_images
+  catalog = level3/{group}_CAT.ecsv            its sources
+STEPS: combine_images, measure_sources
 """
 
 
@@ -13,8 +14,21 @@ rule combine_images:
     input:
         images=lambda wildcards: PLAN.images(wildcards.group),
         after=lambda wildcards: PLAN.after_crds(f"level3/{wildcards.group}_LVL3.fits"),
+        offsets=lambda wildcards: PLAN.offsets(config["combine_images"]["offsets"]),
         script=source("combine_images"),
-        library=source("drs/keywords", "drs/members", "drs/mosaic", "drs/stack"),
+        library=source(
+            "drs/alignment",
+            "drs/blotting",
+            "drs/clipping",
+            "drs/combination",
+            "drs/drizzling",
+            "drs/keywords",
+            "drs/members",
+            "drs/mosaic",
+            "drs/offsets",
+            "drs/pixelmap",
+            "drs/region",
+        ),
     output:
         mosaic="level3/{group}_LVL3.fits",
     log:
@@ -24,17 +38,48 @@ rule combine_images:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(8 * input.size_mb)),
-        runtime=30,
+        mem_mb=lambda wildcards, attempt: attempt * 3000,
+        runtime=lambda wildcards, input: 30 + input.size_mb // 500,
     params:
         options=options(config["combine_images"]),
+        mosaic=lambda wildcards: PLAN.mosaic_options(wildcards.group),
         images=lambda wildcards, input: [f"--image={path}" for path in input.images],
     shell:
         """
         NUMBA_NUM_THREADS={threads} python {input.script:q} \
             {params.images:q} \
             {params.options:q} \
+            {params.mosaic:q} \
             --mark-refusal \
             --output {output.mosaic:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule measure_sources:
+    """Catalogue of the sources of a mosaic."""
+    input:
+        mosaic="level3/{group}_LVL3.fits",
+        script=source("measure_sources"),
+        library=source("drs/catalog", "drs/quality"),
+    output:
+        catalog="level3/{group}_CAT.ecsv",
+    log:
+        "logs/measure_sources/{group}.log",
+    benchmark:
+        "benchmarks/measure_sources/{group}.tsv"
+    conda:
+        "../envs/reduction.yaml"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(6 * input.size_mb)),
+        runtime=30,
+    params:
+        options=options(config["measure_sources"]),
+    shell:
+        """
+        python {input.script:q} \
+            --mosaic {input.mosaic:q} \
+            {params.options:q} \
+            --output {output.catalog:q} \
             >{log:q} 2>&1
         """

@@ -32,6 +32,7 @@ rule level3:
     """Combined images."""
     input:
         PLAN.products("level3"),
+        PLAN.catalogs(),
 
 
 rule calibrations:

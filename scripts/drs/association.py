@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from drs.night import slug
 
+APART = ("DETECTOR", "READMODE", "SUBARRAY", "SUBARRID")  # in which the parts of a mosaic may differ
 HOURS_PER_DAY = 24.0
 THROUGH_SKY = ("TWIFLAT", "SKYFLAT")
 ALWAYS = ("detector", "optics", "science")  # stages of every night; others only with exposures of their own
@@ -236,6 +237,25 @@ def _plan_groups(science, rule):
             while name in planned:
                 name, serial = f"{'_'.join(parts)}_{serial}", serial + 1
             planned[name] = _describe(members, rule["same"])
+    return planned | _plan_mosaics(science, rule, planned)
+
+
+def _plan_mosaics(science, rule, groups):
+    """Return the mosaics of several detectors, and of full frames with their subarrays, where there are any."""
+    planned = {}
+    for rows in _split(science, [key for key in rule["same"] if key not in APART]):
+        for members in _split_angles(rows, rule["max_pa_difference_deg"]):
+            keys = members[0]["keys"]
+            detectors = sorted({row["keys"]["DETECTOR"] for row in members})
+            if len(detectors) == 1 and len({row["keys"]["SUBARRID"] for row in members}) == 1:
+                continue
+            parts = ["{SEMID}-{PROGNUM}_{INSTRUME}".format(**keys), detectors[0] if len(detectors) == 1 else "MOSAIC"]
+            parts += [slug(keys["OBJECT"]), slug(keys["FILTER"]), keys["NIGHT"], "merged"]
+            stem, serial = "_".join(parts), 2
+            name = stem
+            while name in groups or name in planned:
+                name, serial = f"{stem}_{serial}", serial + 1
+            planned[name] = {**_describe(members, rule["same"]), "mosaic": True}
     return planned
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from drs.errors import ReductionError
 
 
-def keep_good(members, names, *, minimum, what):
+def keep_good(members, names, *, minimum, what, one_shape=True):
     """Return the positions of the members that were not refused, and a line for each that was.
 
     Parameters
@@ -17,6 +17,8 @@ def keep_good(members, names, *, minimum, what):
         Smallest number of members that makes a product.
     what : str
         What they are, for the messages.
+    one_shape : bool, optional
+        Refuse images of different shapes.
 
     Raises
     ------
@@ -29,9 +31,20 @@ def keep_good(members, names, *, minimum, what):
         reasons = "; ".join(left_out) or "no other was given"
         raise ReductionError(f"{len(good)} usable {what} exposures, at least {minimum} needed ({reasons})")
     shapes = {names[k]: members[k].arrays["SCI"].shape for k in good}
-    if len(set(shapes.values())) > 1:
+    if one_shape and len(set(shapes.values())) > 1:
         raise ReductionError(f"{what} exposures of different shapes (ny, nx): {shapes}; exclude those that do not fit")
     return good, left_out
+
+
+def check_configuration(members, names, keys):
+    """Refuse members that differ in one of these keywords, naming the first file of each value."""
+    for key in keys:
+        found = {}
+        for member, name in zip(members, names, strict=True):
+            found.setdefault(member.keywords.get(key), name)
+        if len(found) > 1:
+            listed = ", ".join(f"{value} in {name}" for value, name in found.items())
+            raise ReductionError(f"images of mixed configuration: {key} is {listed}; combine those of one {key} only")
 
 
 def stack_images(images):

@@ -229,6 +229,18 @@ class Plan:
         """Return the Level 2 products that a Level 3 group combines."""
         return [level2(self.exposures[identity]) for identity in self.night["groups"][group]["members"]]
 
+    def catalogs(self):
+        """Return the catalogues of the night's mosaics."""
+        return [f"level3/{group}_CAT.ecsv" for group in self.night["groups"]]
+
+    def mosaic_options(self, group):
+        """Return the options of a group that joins detectors or subarrays: they have their places from headers."""
+        return ["--mosaic", "--offsets=header"] if self.night["groups"][group].get("mosaic") else []
+
+    def offsets(self, choice):
+        """Return the table of the offsets of dithers, where one is configured in place of a method."""
+        return [] if choice in ("header", "measured") else [choice]
+
     def sky(self, wildcards, settings):
         """Return (method, files) of an exposure's sky subtraction: frame, iterative, median or none.
 

@@ -28,6 +28,7 @@ from drs.serial import make_image, open_images, read_image, write_hdu
 
 VERSION = "0.1.0"
 IMAGE_ARRAYS = ("SCI", "ERR", "DQ", "VAR_POISSON", "VAR_RNOISE", "VAR_DARK")
+KEPT_ARRAYS = {"ImagerModel": ("NREADS",)}  # the weight of a pixel in a mosaic
 REFUSED = "REFUSED: "
 CARD_LENGTH, VALUE_END, HISTORY_LENGTH = 80, 30, 72
 INDENT = "  "
@@ -99,6 +100,7 @@ class Product:
         arrays = {name: array for name, array in zip(IMAGE_ARRAYS, image, strict=True) if array is not None}
         if self.model != "SkyModel":
             arrays.pop("VAR_DARK", None)
+        arrays |= {name: self.arrays[name] for name in KEPT_ARRAYS.get(self.model, ()) if name in self.arrays}
         return replace(self, arrays=arrays, units={name: self.units[name] for name in arrays if name in self.units})
 
     def with_step(self, step, *, skipped=None, **parameters):
@@ -376,12 +378,10 @@ def write_atomically(path, write_to):
     """Call `write_to(stream)` on a new file beside `path`, sync it, and rename it to `path`."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = [entry.name for entry in os.scandir(path.parent) if entry.name.startswith(f".{path.name}.")]
-    for left in names:
+    for left in [entry.name for entry in os.scandir(path.parent) if entry.name.startswith(f".{path.name}.")]:
         if left.endswith(".part") and not Path("/proc", left.split(".")[-2]).exists():  # its writer was killed
             path.with_name(left).unlink(missing_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("wb") as stream:
+    with (part := path.with_name(f".{path.name}.{os.getpid()}.part")).open("wb") as stream:
         write_to(stream)
         stream.flush()
         os.fsync(stream.fileno())

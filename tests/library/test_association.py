@@ -188,7 +188,8 @@ def test_the_plan_does_not_depend_on_the_order_of_files_and_uses_each_exposure_o
     plan = plan_of(scans)
     assert plan_of(dict(shuffled)) == plan
     for section, kinds in (("groups", {"SCI"}), ("masters", {"DARK", "FLAT"}), ("skies", {"SKY"})):
-        members = [identity for entry in plan[section].values() for identity in entry["members"]]
+        once = [entry for entry in plan[section].values() if not entry.get("mosaic")]  # a mosaic joins other groups
+        members = [identity for entry in once for identity in entry["members"]]
         assert len(members) == len(set(members))
         assert {identity.split("_")[3] for identity in members} <= kinds
     assert sorted(plan["sky"]) == sorted(i for i in plan["stages"]["science"] if "_SCI_" in i)
@@ -234,6 +235,8 @@ def test_pinholes_and_standard_stars_have_stages_and_hold_for_their_night():
         "GRATING": "MIRROR",
         "SCALE": 0.004,
     }
+
+
 def make_detector_night(n_dark=5, n_transfer=4):
     """Return scans of bias frames, saturated flats, flats for photon transfer, and darks."""
     scans = {f"b{k}": scan("BIAS", k, start=at(1, k), FILTER="OPAQUE") for k in range(5)}
@@ -267,3 +270,15 @@ def test_too_few_partners_are_noted_where_the_night_has_some():
     plan = plan_of(make_detector_night(n_transfer=0))
     assert plan["order"] == ["bias", "linearity", "detector", "optics", "science"]
     assert plan["too_few"] == []
+
+
+def test_detectors_of_one_field_and_subarrays_become_mosaics():
+    window = {"SUBARRAY": "CUSTOM", "SUBARRID": 1}
+    scans = {"a": scan("SCI", 1), "b": scan("SCI", 2, DETECTOR="IMG2"), "c": scan("SCI", 3, OBJECT="M 2")}
+    groups = plan_of(scans | {"d": scan("SCI", 4, OBJECT="M 2", **window)})["groups"]
+    mosaics = {name: len(entry["members"]) for name, entry in groups.items() if entry.get("mosaic")}
+    assert mosaics == {
+        "2024B-P123_IRIS_MOSAIC_M-15_Y_20240924_merged": 2,
+        "2024B-P123_IRIS_IMG1_M-2_Y_20240924_merged": 2,
+    }
+    assert len(groups) == 6

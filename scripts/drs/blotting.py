@@ -1,0 +1,145 @@
+"""Outliers of an image against the median of all images, looked up where its pixels fall: blot and derivative."""
+
+import numpy as np
+from numba import njit, prange
+
+NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))
+
+
+def blot(median, places, first):
+    """Return the median image where the pixels of an image fall: cubic convolution (Keys 1981, IEEE ASSP 29, 1153).
+
+    Parameters
+    ----------
+    median : ndarray, float32, (rows, columns)
+        Rows of the median from row `first` on; NaN where it says nothing.
+    places : ndarray, float64, (2, n_row, nx)
+        x and y on the grid of the median.
+    first : int
+
+    Returns
+    -------
+    ndarray, float32, (n_row, nx)
+        Where some of the sixteen pixels are NaN, the linear mean of those of the nearest four that are not; NaN
+        without any.
+    """
+    blotted = np.empty(places.shape[1:], np.float32)
+    _blot_kernel(median, places, int(first), blotted)
+    return blotted
+
+
+def find_outliers(frame, blotted, *, clip_sigma, clip_gradient, neighbour_sigma):
+    """Return True where an image is not what the median of all images says.
+
+    A pixel is rejected where it differs from the blotted median by more than `clip_sigma` errors plus
+    `clip_gradient` times the derivative, the largest step of the blotted median to one of the four neighbours
+    (Gonzaga et al. 2012, The DrizzlePac Handbook, 4.2.5): images of different dither, seeing and sub-pixel smoothing
+    differ in the cores of stars by a part of it. The four neighbours of a rejected pixel are rejected from
+    `neighbour_sigma` on. An error counts as at least the median error, so that a noisy estimate rejects nothing.
+
+    Parameters
+    ----------
+    frame : tuple
+        `values`, `variance`, float32, and `usable`, bool, (n_row, nx).
+    blotted : ndarray, float32, (n_row, nx)
+        NaN: no judgement.
+    clip_sigma, clip_gradient, neighbour_sigma : float
+        `clip_sigma` 0 rejects nothing.
+
+    Returns
+    -------
+    ndarray, bool, (n_row, nx)
+        Right for all rows but the two at either end that are no ends of the image.
+    """
+    values, variance, usable = frame
+    if not values.shape == variance.shape == usable.shape == blotted.shape:
+        raise ValueError(f"shapes {values.shape}, {variance.shape}, {usable.shape}, {blotted.shape} differ")
+    if not clip_sigma:
+        return np.zeros(values.shape, bool)
+    excess = np.empty(values.shape, np.float32)
+    limits = float(clip_gradient), float(neighbour_sigma)
+    _measure_excess_kernel(values, variance, usable, blotted, limits[0], excess)
+    outlier = np.empty(values.shape, bool)
+    _mark_kernel(excess, float(clip_sigma), limits[1], outlier)
+    return outlier
+
+
+@njit(cache=True, error_model="numpy")
+def _weigh_kernel(t, weights):
+    """Fill the weights of four neighbouring pixels (Keys' cubic convolution, a = -1/2)."""
+    weights[0] = t * (-0.5 + t * (1.0 - 0.5 * t))
+    weights[1] = 1.0 + t * t * (-2.5 + 1.5 * t)
+    weights[2] = t * (0.5 + t * (2.0 - 1.5 * t))
+    weights[3] = t * t * (-0.5 + 0.5 * t)
+
+
+@njit(cache=True, error_model="numpy")
+def _blend_kernel(median, corner, part):
+    """Return the linear mean of those of four pixels that have a value; NaN without any."""
+    total, weight = 0.0, 0.0
+    for b in range(2):
+        for a in range(2):
+            y, x = min(corner[0] + b, median.shape[0] - 1), min(corner[1] + a, median.shape[1] - 1)
+            w = (part[0] if b else 1.0 - part[0]) * (part[1] if a else 1.0 - part[1])
+            if w > 0.0 and not np.isnan(median[y, x]):
+                total, weight = total + w * median[y, x], weight + w
+    return total / weight
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def _blot_kernel(median, places, first, blotted):
+    """Fill the blotted image; rows are independent."""
+    ny, nx = median.shape
+    for y in prange(places.shape[1]):
+        along, across = np.empty(4), np.empty(4)
+        for x in range(places.shape[2]):
+            u, v = places[0, y, x], places[1, y, x]
+            blotted[y, x] = np.nan
+            i, j = int(np.floor(u)), int(np.floor(v))
+            s, t = u - i, v - j
+            j -= first
+            if i < 0 or j < 0 or i > nx - 1 or j > ny - 1:
+                continue
+            if i > 0 and j > 0 and i < nx - 2 and j < ny - 2:
+                _weigh_kernel(s, along)
+                _weigh_kernel(t, across)
+                total = 0.0
+                for b in range(4):
+                    for a in range(4):
+                        total += across[b] * along[a] * median[j - 1 + b, i - 1 + a]
+                blotted[y, x] = total
+            if np.isnan(blotted[y, x]):
+                blotted[y, x] = _blend_kernel(median, (j, i), (t, s))
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def _measure_excess_kernel(values, variance, usable, blotted, clip_gradient, excess):
+    """Fill how far each pixel is from the blotted median beyond the tolerance of its gradient, in errors."""
+    ny, nx = values.shape
+    for y in prange(ny):
+        for x in range(nx):
+            excess[y, x] = -1.0
+            if not usable[y, x] or np.isnan(blotted[y, x]):
+                continue
+            steep = 0.0
+            for dy, dx in NEIGHBOURS:
+                if 0 <= y + dy < ny and 0 <= x + dx < nx:
+                    step = abs(blotted[y + dy, x + dx] - blotted[y, x])
+                    if step > steep:  # not where the neighbour is NaN
+                        steep = step
+            over = abs(values[y, x] - blotted[y, x]) - clip_gradient * steep
+            excess[y, x] = over / np.sqrt(variance[y, x])
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def _mark_kernel(excess, clip_sigma, neighbour_sigma, outlier):
+    """Fill the outliers: above `clip_sigma`, or beside such a one above `neighbour_sigma`."""
+    ny, nx = excess.shape
+    for y in prange(ny):
+        for x in range(nx):
+            outlier[y, x] = excess[y, x] > clip_sigma
+            if outlier[y, x] or not excess[y, x] > neighbour_sigma:
+                continue
+            for dy, dx in NEIGHBOURS:
+                if 0 <= y + dy < ny and 0 <= x + dx < nx and excess[y + dy, x + dx] > clip_sigma:
+                    outlier[y, x] = True
