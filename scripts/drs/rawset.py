@@ -173,7 +173,7 @@ def find_references(template, manifest_path, types, roots):
     off = references.find_switched_off(manifest)
     asked = [kind for kind in types if kind not in off]
     answer = references.select_references(manifest, list(types), template.keywords)
-    paths = references.open_references(manifest_path, asked, roots)
+    paths = references.open_references(manifest_path, asked, roots, partial=True)
     named = replace(template, keywords=template.keywords | references.header_keywords(answer))
     return product.with_history(named, references.override_lines(answer)), paths
 

@@ -223,7 +223,7 @@ def _answer(manifest):
     return [manifest.get(item) for item in ("exposure", "keys", "status", "reason")], references
 
 
-def open_references(manifest_path, types, roots):
+def open_references(manifest_path, types, roots, *, partial=False):
     """Return type -> path of the references that a manifest names, each verified by size and sha1.
 
     Parameters
@@ -234,15 +234,16 @@ def open_references(manifest_path, types, roots):
     roots : iterable of path-like
         Cache roots, searched in this order: the overlay of the night before the shared cache. A root that
         does not exist is skipped.
+    partial : bool, optional
+        True: of the types of the manifest only those wanted have to be there.
 
     Raises
     ------
     ReductionError
-        One of these types was not resolved or has no reference, or a file is missing or has changed.
+        The exposure was not resolved, a type has no reference, or a file is missing or has changed.
     """
     manifest = read_manifest(manifest_path)
-    types, found = list(types), manifest["references"]
-    if manifest["status"] != "resolved" and any(found.get(kind, {}).get("status") != "found" for kind in types):
+    if manifest["status"] != "resolved" and not (partial and manifest["references"]):
         raise ReductionError(f"{manifest_path}: references were not resolved: {manifest['reason']}")
     roots = [Path(root) for root in roots]
     return {kind: _open_reference(manifest_path, manifest, kind, roots) for kind in types}

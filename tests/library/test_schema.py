@@ -29,7 +29,10 @@ def test_every_key_of_the_configuration_is_described():
     ("change", "text"),
     [
         ({"fitramp": {}}, "'fitramp' was unexpected"),
-        ({"make_dark": {"clip_sigma": -1, "hot_threshold_sigma": 10}}, "make_dark.clip_sigma: -1 is less"),
+        (
+            {"make_dark": {"clip_sigma": -1, "hot_threshold_sigma": 10, "maximum_rate_e_per_s": 2}},
+            "make_dark.clip_sigma: -1 is less",
+        ),
         ({"override": {"flatt": "x"}}, "flatt"),
         ({"crds": {"cache": "x", "context": "latest"}}, "crds.context"),
     ],

@@ -149,6 +149,7 @@ def test_switching_one_effect_off_leaves_the_other_maps_alone(effect):
             "nonlinearity": {"coeffs"},
             "saturation": {"well_dn", "threshold_dn"},
             "bad_pixels": {"dq", "dark_e_per_s"},
+            "unstable_pixels": {"dq", "read_noise_e", "telegraph_e"},
             "ipc": {"coupling"},
         }[effect]
     )
@@ -232,3 +233,18 @@ def test_a_guide_window_is_reset_at_every_read():
     assert noise_e[:, inside].std() == pytest.approx(25.0, rel=0.1)  # new reset noise in every read
     assert np.all(reset[0][:, ~inside] == reset[0, 0][~inside])
     assert noise_e[0][inside].std() > 10.0
+
+
+def test_telegraph_pixels_jump_between_two_levels_and_noisy_ones_are_noisy():
+    times_s = 10.0 * np.arange(1.0, 61.0)[np.newaxis]
+    many = {"telegraph_fraction": 0.1, "noisy_fraction": 0.1}
+    detector, reads = make_ramp(0.0, all_but("unstable_pixels", "read_noise"), times_s=times_s, **many)
+    telegraph = detector.dq & Flag.TELEGRAPH != 0
+    noisy = detector.dq & Flag.UNRELIABLE_SLOPE != 0
+    assert 0.05 < telegraph.mean() < 0.15
+    steps = np.diff(reads[0].astype(float), axis=0)
+    jumps = np.abs(steps) > 0.5 * detector.telegraph_e / 3.04
+    assert jumps[:, telegraph].mean() == pytest.approx(0.2, abs=0.02)  # TELEGRAPH_CHANCE
+    height = np.abs(steps[:, telegraph])[jumps[:, telegraph]].mean()
+    assert height == pytest.approx(detector.telegraph_e[telegraph].mean() / 3.04, rel=0.05)
+    assert detector.read_noise_e[noisy].min() > 3 * np.median(detector.read_noise_e)
