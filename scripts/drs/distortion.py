@@ -76,6 +76,8 @@ def fit_distortion(exposures, shape, *, pitch_pix, order, mask_error_pix, centro
     coefficients = np.zeros((2, order + 1, order + 1))
     for k, (row, column) in enumerate(terms):
         coefficients[:, row, column] = values[:, k]
+    # a shift is pointing, which is that of the detector's centre
+    coefficients[:, 0, 0] = [-legendre.legval2d(0.0, 0.0, axis) for axis in coefficients]
     rms = float(np.sqrt(np.mean(residuals**2)))
     return Solution(coefficients, rms, float(np.sqrt(np.mean(errors**2))), int(used.sum()), tuple(shape))
 

@@ -11,6 +11,9 @@ N_STEP = 10
 WINDOW_SIGMA_PIX = 1.5
 RING = (1.0, 1.5)  # radii of the annulus of the background over the radius that holds all light
 N_RADIUS = 20
+CORE_PIX = 3.0  # a star with a bad pixel nearer than this is not measured
+ALIKE_PIX = 0.7
+MAXIMUM_BAD = 0.05  # of the pixels of the largest aperture
 CLIP_SIGMA = 4.0
 N_CLIP = 5
 MAG = 2.5 / np.log(10.0)
@@ -88,7 +91,9 @@ def _window(place, half, shape):
 
 
 def measure_growth(image, place, *, radii):
-    """Return the Growth of a star: exact apertures less the median of a ring; None with a bad pixel in them.
+    """Return the Growth of a star: exact apertures less the median of a ring; None with a bad pixel in its core.
+
+    A bad pixel farther out gets the median of the pixels at its distance, with their scatter as error.
 
     Parameters
     ----------
@@ -103,8 +108,9 @@ def measure_growth(image, place, *, radii):
     ny, nx = image.rate.shape
     if not (total <= place[0] <= nx - 1 - total and total <= place[1] <= ny - 1 - total):
         return None
-    inside = CircularAperture(place, total).to_mask(method="center").get_values(image.unusable.astype(float))
-    if inside.any():
+    distance = np.hypot(np.arange(ny)[:, None] - place[1], np.arange(nx) - place[0])
+    bad = image.unusable & (distance <= total + 1)
+    if bad[distance <= CORE_PIX].any() or bad.sum() > MAXIMUM_BAD * np.pi * total**2:
         return None
     ring_mask = CircularAnnulus(place, RING[0] * total, RING[1] * total).to_mask(method="center")
     ring = ring_mask.get_values(np.where(image.unusable, np.nan, image.rate))
@@ -116,6 +122,9 @@ def measure_growth(image, place, *, radii):
     level, level_error = kept.mean(), kept.std() / np.sqrt(kept.size)
     rate = np.where(image.unusable, 0.0, image.rate - level)
     error = np.where(image.unusable, 0.0, image.error)
+    for y, x in np.argwhere(bad):  # outside the core the profile is round enough to stand in for a pixel
+        alike = ~image.unusable & (np.abs(distance - distance[y, x]) < ALIKE_PIX)
+        rate[y, x], error[y, x] = np.median(rate[alike]), rate[alike].std()
     table = aperture_photometry(rate, [CircularAperture(place, radius) for radius in radii], error=error)
     flux = np.array([table[f"aperture_sum_{k}"][0] for k in range(len(radii))])
     errors = np.array([table[f"aperture_sum_err_{k}"][0] for k in range(len(radii))])

@@ -58,6 +58,9 @@ def test_growth_is_that_of_the_light():
     expected = np.array([0.8, 0.2]) @ (1 - np.exp(-(RADII**2) / (2 * blurred)))
     np.testing.assert_allclose(growth.flux / 5000.0, expected, atol=0.006)  # photon noise is 0.0016 of the light
     image = make_image()
+    for y, x in ((48, 55), (33, 51), (44, 62)):
+        image.dq[y, x], image.rate[y, x] = 1, np.nan
+    assert measure_growth(image, PLACE, radii=RADII).flux[-1] == pytest.approx(5000.0, rel=0.01)
     image.dq[45, 52] = 1
     assert measure_growth(image, PLACE, radii=RADII) is None
     assert measure_growth(image, (5.0, 40.0), radii=RADII) is None
