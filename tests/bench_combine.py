@@ -27,7 +27,7 @@ HITS_PER_MEGAPIXEL = 300
 def make_images(folder, n_frame, size):
     """Write images (n, ny, nx), their errors, flags and WCS: stars, sky, noise, hits, bad pixels."""
     sys.path[:0] = [str(REPO / "scripts"), str(HERE)]
-    from dithers import DETECTOR, star_image
+    from fields import DETECTOR, star_image
 
     from drs.wcs import build_wcs
 
@@ -60,7 +60,7 @@ def load(folder):
 def ours(folder):
     """Combine with this library, as the command does, sky included."""
     sys.path[:0] = [str(REPO / "scripts"), str(HERE)]
-    from dithers import SETTINGS, Rows
+    from fields import SETTINGS, Rows
 
     from drs.combination import PLANES, WORKING, combine, open_member
     from drs.mosaic import plan_grid

@@ -14,6 +14,7 @@ CLIP_SIGMA = 3.0
 MINIMUM_SOURCE_PIXELS = 5
 SOURCE_MARGIN_PIX = 9
 N_ITERATION = 3
+ENOUGH_PIXELS = 100_000  # to find sources by; the level itself is that of all
 MINIMUM_LEVEL_SIGMA = 10.0
 SMALLEST_ERROR = 1e-30  # e-/s, of a level without noise
 
@@ -46,11 +47,12 @@ def measure_sky(rate, unusable, *, source_threshold_sigma):
         No pixel is left.
     """
     is_source = np.zeros(rate.shape, bool)
-    for _ in range(N_ITERATION):
-        masked = unusable | is_source
-        if masked.all():
+    for turn in range(N_ITERATION):
+        pixels = rate[~(unusable | is_source)]
+        if not pixels.size:
             raise ReductionError("no pixel is free of sources and flags: the sky level cannot be measured")
-        _, level, scatter = sigma_clipped_stats(rate[~masked], sigma=CLIP_SIGMA)
+        step = 1 if turn == N_ITERATION - 1 else max(pixels.size // ENOUGH_PIXELS, 1)
+        _, level, scatter = sigma_clipped_stats(pixels[::step], sigma=CLIP_SIGMA)
         is_source = _mask_sources(np.where(unusable, level, rate) > level + source_threshold_sigma * scatter)
     n_sky = np.count_nonzero(~(unusable | is_source))
     level_error = max(float(np.sqrt(np.pi / 2) * scatter / np.sqrt(max(n_sky, 1))), SMALLEST_ERROR)
@@ -62,8 +64,7 @@ def _mask_sources(bright):
     groups, _ = ndimage.label(bright, structure=np.ones((3, 3)))
     large = np.bincount(groups.ravel()) >= MINIMUM_SOURCE_PIXELS
     large[0] = False
-    margin = np.ones((SOURCE_MARGIN_PIX, SOURCE_MARGIN_PIX))
-    return ndimage.binary_dilation(large[groups], structure=margin)
+    return ndimage.maximum_filter(large[groups], size=SOURCE_MARGIN_PIX, mode="constant", cval=False)
 
 
 def subtract_level(image, sky):
