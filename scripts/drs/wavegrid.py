@@ -52,9 +52,7 @@ def find_edges(wavelength_um):
     step = np.diff(wavelength_um, axis=1)
     finite = np.isfinite(wavelength_um).all(axis=1)
     if wavelength_um.shape[1] < 2 or not ((step[finite] > 0).all() or (step[finite] < 0).all()):
-        raise ReductionError(
-            "wavelengths do not rise, nor fall, along every spectrum: take another solution"
-        )
+        raise ReductionError("wavelengths do not rise, nor fall, along every spectrum: take another solution")
     middle = wavelength_um[:, :-1] + step / 2
     first, last = wavelength_um[:, :1] - step[:, :1] / 2, wavelength_um[:, -1:] + step[:, -1:] / 2
     return np.concatenate([first, middle, last], axis=1)
