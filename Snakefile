@@ -20,6 +20,7 @@ if Path("config.yaml").exists():
 
 
 include: "rules/common.smk"
+include: "rules/plan.smk"
 include: "rules/references.smk"
 include: "rules/level1.smk"
 include: "rules/calibrations.smk"

@@ -1,62 +1,15 @@
-"""Numbers, pictures, plan and report: what an observer looks at.
+"""Numbers, pictures and report: what an observer looks at.
 
 REQUIRED INPUTS:
   product  = {level}/{product}.fits            level1, calibrations, level2, level3
-  plan/night.json, plan/stages/{stage}.json, plan/context.json, references/{stage}.json
+  plan/night.json, plan/plan.json, plan/context.json, references/{stage}.json
 OUTPUTS:
   quality  = quality/{level}/{product}.json
   preview  = quicklook/{level}/{product}.png
-  plan     = plan/plan.txt, plan/plan.json
   report   = report.html
   outcome  = quality/outcome.txt               only when nothing failed
-STEPS: write_plan, measure_quality, write_preview, write_report, check_night
+STEPS: measure_quality, write_preview, write_report, check_night
 """
-
-
-rule write_plan:
-    """Write the plan: every exposure, its products and calibrations with the reasons; nothing is reduced."""
-    input:
-        night="plan/night.json",
-        requests=expand("plan/stages/{stage}.json", stage=PLAN.stages),
-        context="plan/context.json",
-        types=f"{CONFIG}/references.yaml",
-        script=source("write_plan"),
-        library=source(
-            "drs/bestrefs",
-            "drs/delivery",
-            "drs/derivation",
-            "drs/keywords",
-            "drs/listing",
-            "drs/plan",
-            "drs/prediction",
-        ),
-    output:
-        table="plan/plan.json",
-        text="plan/plan.txt",
-    log:
-        "logs/write_plan/plan.log",
-    benchmark:
-        "benchmarks/write_plan/plan.tsv"
-    conda:
-        "../envs/reduction.yaml"
-    resources:
-        mem_mb=1500,
-        runtime=15,
-    params:
-        requests=lambda wildcards, input: [f"--request={path}" for path in input.requests],
-        cache=CACHE,
-    shell:
-        """
-        python {input.script:q} \
-            --night {input.night:q} \
-            {params.requests:q} \
-            --context {input.context:q} \
-            --types {input.types:q} \
-            --cache {params.cache:q} \
-            --table {output.table:q} \
-            --output {output.text:q} \
-            >{log:q} 2>&1
-        """
 
 
 rule measure_quality:

@@ -23,7 +23,7 @@ checkpoint resolve_references:
         files="plan/cache.json",
         types=f"{CONFIG}/references.yaml",
         script=source("resolve_references"),
-        library=source("drs/bestrefs"),
+        library=source("drs/bestrefs", "drs/mapping", "drs/metadata"),
     output:
         index="references/{stage}.json",
     log:
@@ -60,7 +60,17 @@ rule deliver_references:
         context=lambda wildcards: PLAN.context_before(wildcards.stage),
         types=f"{CONFIG}/references.yaml",
         script=source("deliver_references"),
-        library=source("drs/bestrefs", "drs/delivery", "drs/derivation", "drs/ingest", "drs/lock"),
+        library=source(
+            *(
+                "drs/bestrefs",
+                "drs/delivery",
+                "drs/derivation",
+                "drs/ingest",
+                "drs/lock",
+                "drs/mapping",
+                "drs/metadata",
+            )
+        ),
     output:
         context="references/contexts/{stage}.json",
     log:

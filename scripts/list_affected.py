@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 
 import click
 
@@ -52,15 +53,19 @@ def main(files, requests, night, old_context, new_context, types, instruments, c
 
 
 def read_files(files, types, instruments):
-    """Return file name -> what CRDS is asked; a file that cannot be asked for is told and left out."""
-    exposures = {}
+    """Return file name -> what CRDS is asked; a file that cannot be asked for is told and left out.
+
+    Files of one name, in several folders, have their paths as names.
+    """
+    exposures, counts = {}, Counter(path.name for path in files)
     for path in files:
         try:
             keys = find_reference_keys(read_keywords(path), instruments)
         except ReductionError as error:
             log.error("%s is left out: %s", path, error)
         else:
-            exposures[path.name] = {"needs": list(types), "keys": keys}
+            name = path.name if counts[path.name] == 1 else str(path)
+            exposures[name] = {"needs": list(types), "keys": keys}
     return exposures
 
 

@@ -22,7 +22,11 @@ from drs.selection import format_trace, trace_selection
 @click.option("--types", type=cli.existing_file, default=cli.CONFIG / "references.yaml", help="Types of references.")
 @click.option("--instruments", type=cli.existing_folder, default=cli.CONFIG / "instruments", help="Instrument files.")
 @click.option("--cache", type=cli.existing_folder, required=True, help="CRDS cache, only read.")
-@click.option("--night-cache", type=cli.new_folder, help="CRDS cache of the night; may be missing.")
+@click.option(
+    "--night-cache",
+    type=cli.new_folder,
+    help="CRDS cache of the night; may be missing; default crds beside --manifest.",
+)
 @click.option("--output", type=cli.new_file, help="JSON to write.")
 def main(manifest, file, context, kind, types, instruments, cache, night_cache, output):
     """Say why CRDS chose a reference, or none, for one exposure and one type."""
@@ -32,6 +36,7 @@ def main(manifest, file, context, kind, types, instruments, cache, night_cache, 
     if manifest:
         answer = read_manifest(manifest)
         keys, chosen = answer["keys"], {"context": answer["context"]["name"], "sha1": answer["context"]["sha1"]}
+        night_cache = night_cache or manifest.parent / "crds"
         entry = answer["references"].get(kind, {})
         if entry.get("source") == "override":
             told = f"override by {entry['note']}: {entry['file'] or 'none'}; without it CRDS chooses:\n"

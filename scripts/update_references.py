@@ -68,9 +68,12 @@ def record(path, target, manifest):
     changes = write_keywords(path, target, named)
     for keyword, (old, new) in changes.items():
         log.info("%s: %s %s -> %s", path.name, keyword, old, new)
+    missing = {}
     for kind, entry in manifest["references"].items():
         if entry["status"] == "not found":
-            log.warning("%s: %s stays as it is: %s", path.name, kind, entry["reason"])
+            missing.setdefault(entry["reason"], []).append(kind)
+    for reason, kinds in missing.items():
+        log.warning("%s: %s stays as it is: %s", path.name, ", ".join(kinds), reason)
 
 
 if __name__ == "__main__":

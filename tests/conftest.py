@@ -1,8 +1,13 @@
-"""Make the library importable from any working directory."""
+"""Make the library importable from any working directory; a slow machine is no fault of a test."""
 
 import sys
 from pathlib import Path
 
+from hypothesis import HealthCheck, settings
+
 REPO = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPO / "scripts"))
 sys.path.insert(0, str(REPO / "tests"))
+
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")

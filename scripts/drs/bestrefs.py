@@ -11,6 +11,7 @@ from pathlib import Path
 from crds_ligeriri import session
 from drs.errors import ReductionError
 from drs.headers import scan_headers
+from drs.metadata import read_metadata
 from drs.references import (
     NOT_FOUND,
     SWITCHED_OFF,
@@ -313,7 +314,7 @@ class _Files:
     def __init__(self, context, cache, overlay, *, verify):
         """Read what the checksums should be: the night's own, then the cache's download_metadata."""
         config = read_server_config(cache, observatory_of(context["context"]))
-        metadata = config.get("download_metadata") or {}
+        metadata = read_metadata(config.get("download_metadata"))
         self._night = delivered_files(context)
         self._expected = {**metadata, **{name: {"sha1sum": digest} for name, digest in self._night.items()}}
         self._cache, self._overlay = cache, overlay or cache

@@ -9,11 +9,10 @@ import re
 from contextlib import contextmanager
 from pathlib import Path
 
-from astropy.io import fits
-
 from crds_ligeriri import session
 from drs import product
 from drs.errors import ReductionError
+from drs.headers import read_keywords
 from drs.references import is_wildcard, mapping_path, sha1
 
 REFERENCE_NAME = re.compile(r"([a-z]+)_([a-z0-9]+)_([a-z0-9]+)(?:_[a-z0-9.+-]+)*_\d{8}t\d{6}_[0-9.]+\.fits")
@@ -55,10 +54,10 @@ def describe_references(references, types, *, tier=None, certify=True):
 
 
 def read_header(path):
-    """Return the PRIMARY header of a FITS file."""
+    """Return the PRIMARY keywords of a FITS file."""
     try:
-        return fits.getheader(path)
-    except (OSError, TypeError, ValueError) as error:
+        return read_keywords(path)
+    except ReductionError as error:
         raise ReductionError(f"{path} cannot be read as FITS ({error}); make it again") from error
 
 
@@ -87,7 +86,7 @@ def _describe_reference(path, types, tier, *, certify):
             "for subarrays; make it from full frames"
         )
     match = REFERENCE_NAME.fullmatch(path.name)
-    expected = (header["INSTRUME"].lower(), str(header.get("DETECTOR", "")).lower(), kind)
+    expected = (str(header["INSTRUME"]).lower(), str(header.get("DETECTOR", "")).lower(), kind)
     if not match or match.groups() != expected:
         pattern = "_".join((*expected, "<yyyymmdd>t<hhmmss>", "<version>"))
         raise ReductionError(f"{path}: a reference of CRDS is named {pattern}.fits, all lower case; rename it")
@@ -235,7 +234,7 @@ def _make_mappings(crds, base, described, rename, *, certify):
         old = imap.get_rmap(filekind)
         if taken := sorted({entry["name"] for entry in entries} & set(old.reference_names())):
             raise ReductionError(f"{', '.join(taken)} is in {base} already; give the new reference another date")
-        paths = [str(entry["path"].resolve()) for entry in entries]
+        paths = [str(entry["path"].absolute()) for entry in entries]  # rules name a link, not what it leads to
         rmaps[old.basename] = _make_rmap(base, old.basename, rename(old.basename), paths, certify=certify)
         updates.setdefault(imap.basename, []).append(rmaps[old.basename])
     names = {old: rename(old) for old in (base, *sorted(updates))}

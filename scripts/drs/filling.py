@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 from drs.errors import ReductionError
-from drs.holding import read_metadata
 from drs.mapping import check_mapping, check_name, find_named, is_intact, is_mapping, sort_mappings
+from drs.metadata import read_metadata
 from drs.product import write_text
 from drs.references import CONTEXT_NAME, mapping_path, read_json, read_server_config, reference_path
 from drs.source import UnreachableError
@@ -99,7 +99,10 @@ def fill_references(cache, source, wanted):
     stated = source.describe(sorted(places))
     unknown = sorted(set(places) - set(stated))
     failed |= dict.fromkeys(unknown, f"{source.name} does not know its size and sha1")
-    result = _fill_files(source, {places[name]: stated[name] for name in sorted(stated)}, cache)
+    own = _find_own(cache, stated)
+    failed |= dict.fromkeys(own, f"differs from that of {source.name}, and neither is damaged: fill another cache")
+    stated = {name: stated[name] for name in sorted(set(stated) - set(own))}
+    result = _fill_files(source, {places[name]: facts for name, facts in stated.items()}, cache)
     _note_metadata(Path(cache), stated)
     failed |= result.pop("failed")
     return {**result, "files": len(wanted), "failed": failed}
@@ -241,12 +244,22 @@ def _write_config(cache, config, chosen):
     operational = next(name for name in (*own, config.get("operational_context"), chosen) if _has(cache, name))
     named = {key: config.get(key) for key in CONTEXTS}
     contexts = {key: name if _has(cache, name) and not own else operational for key, name in named.items()}
-    metadata = {**read_metadata(old.get("download_metadata")), **config["download_metadata"]}
+    stated = config["download_metadata"]
+    metadata = {**read_metadata(old.get("download_metadata")), **stated, **_find_own(cache, stated)}
     mappings = sorted(path.name for path in mapping_path(cache, "").glob("ligeriri*.[pir]map"))
     document = {**config, **contexts, "download_metadata": metadata, "mappings": mappings}
     _write_literal(cache / "config" / "ligeriri" / "server_config", document)
     with writing(cache):
         write_text(cache / "config" / "ligeriri" / "ref_cache_subdir_mode", "instrument")
+
+
+def _find_own(cache, stated):
+    """Return name -> size and sha1 of references that a cache states otherwise than its source, and holds so."""
+    own = read_metadata(_read_old_config(cache).get("download_metadata"))
+    other = [name for name in own if stated.get(name, own[name]) != own[name]]
+    places = {name: path for name in other for path in reference_path(cache, "", "").glob(f"*/{name}")}
+    with writing(cache):
+        return {name: own[name] for name, path in places.items() if is_whole(path, own[name])}
 
 
 def _note_metadata(cache, stated):

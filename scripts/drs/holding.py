@@ -1,18 +1,11 @@
 """What a CRDS cache on disk holds, only read: for a mirror to copy from, and for a server to serve."""
 
-import base64
-import binascii
-import json
-import re
-import zlib
 from pathlib import Path
 
 from drs.errors import ReductionError
 from drs.mapping import NAME, check_name, find_named, is_mapping
+from drs.metadata import read_metadata
 from drs.references import mapping_path, read_server_config, sha1
-
-SHA1 = re.compile(r"[0-9a-f]{40}")
-MAX_METADATA_BYTES = 1 << 28
 
 
 class Holding:
@@ -62,6 +55,8 @@ class Holding:
 
     def list_mappings(self, context):
         """Return the names of all rule files of a context, itself included."""
+        if not is_mapping(check_name(context)):  # a reference is not read as text, however large it is
+            raise ReductionError(f"{context} is no context such as ligeriri_0001.pmap; name one")
         names, waiting = set(), [context]
         while waiting:
             name = waiting.pop()
@@ -99,30 +94,3 @@ class Holding:
 def _list_folders(folder):
     """Return the sorted folders in a folder that may be missing."""
     return sorted(path for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
-
-
-def read_metadata(stated):
-    """Return name -> {"size": int, "sha1sum": str} of what a server or cache states; what is not usable is left out.
-
-    Parameters
-    ----------
-    stated : dict or None
-        name -> {"size", "sha1sum", ...}, plain or in the packed form of crds (`crds_payload`).
-    """
-    if isinstance(stated, dict) and "crds_payload" in stated:
-        stated = _unpack(stated["crds_payload"])
-    usable = {}
-    for name, facts in (stated if isinstance(stated, dict) else {}).items():
-        size, digest = (str(facts.get(key, "")) for key in ("size", "sha1sum")) if isinstance(facts, dict) else ("", "")
-        if NAME.fullmatch(str(name)) and re.fullmatch("[0-9]{1,15}", size) and SHA1.fullmatch(digest):
-            usable[name] = {"size": int(size), "sha1sum": digest}
-    return usable
-
-
-def _unpack(payload):
-    """Return the JSON document that crds packs as base64 of gzip."""
-    try:
-        text = zlib.decompressobj(wbits=31).decompress(base64.b64decode(payload), MAX_METADATA_BYTES)
-        return json.loads(text)
-    except (TypeError, ValueError, binascii.Error, zlib.error) as error:
-        raise ReductionError(f"download_metadata cannot be unpacked ({error}); ask the keeper of the source") from error

@@ -17,6 +17,7 @@ from drs import product
 from drs.derivation import copy_file, derive_context, describe_references, is_empty, load_context
 from drs.errors import ReductionError
 from drs.lock import hold_cache
+from drs.metadata import read_metadata
 from drs.references import find_context, mapping_path, read_json, read_server_config, reference_path, sha1
 from drs.schema import PRODUCTS
 
@@ -59,13 +60,26 @@ def ingest(references, types, cache, *, context=None, supersede=False, dry_run=F
     """
     read_server_config(cache)
     if dry_run:
-        with TemporaryDirectory(prefix="delivery_") as work:
+        with _try_aside() as work:
             return _prepare(references, types, cache, work, context=context, supersede=supersede)
     with _hold(cache), _whole_or_nothing(cache) as work:
         prepared = _prepare(references, types, cache, work, context=context, supersede=supersede)
         if prepared["delivered"]:
             _publish(prepared, cache, work)
         return prepared
+
+
+@contextmanager
+def _try_aside():
+    """Yield a private folder outside the cache."""
+    try:
+        with TemporaryDirectory(prefix="delivery_") as work:
+            yield work
+    except OSError as error:
+        raise ReductionError(
+            f"the delivery cannot be tried in a temporary folder ({error.strerror or error}: {error.filename or ''}); "
+            "make room, or name another folder by TMPDIR"
+        ) from error
 
 
 @contextmanager
@@ -146,7 +160,7 @@ def _prepare(references, types, cache, work, *, context, supersede):
 
 def _refuse_duplicates(described, digests, cache, config):
     """Refuse a file whose bytes have another name already, or whose name has other bytes."""
-    known = config.get("download_metadata") or {}
+    known = read_metadata(config.get("download_metadata"))
     names, sizes = sorted(reference_path(cache, "", "").glob("*/[!.]*")), {}
     for path in names:
         sizes.setdefault(path.stat().st_size, []).append(path)
@@ -220,7 +234,7 @@ def _publish(prepared, cache, work):
     }
     config |= dict.fromkeys(OPERATIONAL, prepared["context"])
     config["mappings"] = sorted({*config.get("mappings", ()), *prepared["made"]})
-    config["download_metadata"] = {**(config.get("download_metadata") or {}), **metadata}
+    config["download_metadata"] = {**read_metadata(config.get("download_metadata")), **metadata}
     product.write_text(config_path(cache), pprint.pformat(config) + "\n")
 
 

@@ -88,6 +88,22 @@ def find_mode(keywords, detector, units):
     return mode
 
 
+def find_optics(keywords, detector):
+    """Return what is known of INSTMODE, SCALE and GRATING of an exposure: an imager has one of each.
+
+    Parameters
+    ----------
+    keywords : mapping
+        Come before the facts of the detector.
+    detector : dict
+        Facts of the detector.
+    """
+    only = {"INSTMODE": next(iter(detector["modes"]))} if len(detector["modes"]) == 1 else {}
+    if "scale_arcsec" in detector:
+        only |= {"SCALE": detector["scale_arcsec"], "GRATING": "MIRROR"}
+    return only | {key: keywords[key] for key in ("INSTMODE", "SCALE", "GRATING") if key in keywords}
+
+
 def find_readout(keywords, detector):
     """Return how a detector was read out: {"border_pix", "n_channel", "reference_output_pix"}.
 

@@ -14,9 +14,12 @@ from typing import NamedTuple
 from crds_ligeriri import session
 from drs import product
 from drs.errors import ReductionError
+from drs.lock import hold_cache
 from drs.mending import mend_rules
+from drs.metadata import read_metadata
 from drs.references import CONTEXT_NAME, OBSERVATORY, mapping_path, read_server_config, reference_path, sha1
 from drs.rulefile import format_rules, list_files, parse_rules
+from drs.transfer import writing
 
 POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\noid sha256:([0-9a-f]{64})\nsize (\d+)\n?")
 POINTER_BYTES = 1024  # no pointer is longer (its specification)
@@ -85,7 +88,9 @@ def import_cache(source, output, instruments, rename=None):
         lines += _write_config(source / "config" / observatory, mended, work, observatory)
         copies, missing, more = _sort_references(mended, files, output)
         _check(work, output, copies)
-        written = _publish(work, output, copies)
+        _state_references(work, copies)
+        with writing(output):
+            written = _publish(work, output, copies)
     return Import([Line(*line) for line in [*lines, *more]], written, missing)
 
 
@@ -172,8 +177,7 @@ def _write_config(folder, mended, work, observatory):
         lines.append(("server_config", f"its servers are of {', '.join(foreign)}", "left out: the cache has no server"))
     config |= {"mappings": sorted(mended), "mapping_url": {}, "reference_url": {}, "observatory": OBSERVATORY}
     target = work / "config" / OBSERVATORY
-    body = ",\n ".join(f"{key!r}: {value!r}" for key, value in sorted(config.items()))
-    product.write_text(target / "server_config", f"{{{body}}}\n")
+    _write_literal(target / "server_config", config)
     mode = folder / "ref_cache_subdir_mode"
     if not mode.is_file() or mode.read_text().strip() != "instrument":
         lines.append((mode.name, "does not say 'instrument'", "set: references lie in a folder per instrument"))
@@ -224,6 +228,20 @@ def _sha256(path):
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+def _state_references(work, copies):
+    """Write size and sha1 of the references into the configuration: an edited one is refused from then on."""
+    config = read_server_config(work)
+    facts = {target.name: {"size": path.stat().st_size, "sha1sum": sha1(path)} for target, path in copies.items()}
+    config["download_metadata"] = {**read_metadata(config.get("download_metadata")), **facts}
+    _write_literal(work / "config" / OBSERVATORY / "server_config", config)
+
+
+def _write_literal(path, config):
+    """Write a configuration as the Python literal that CRDS reads."""
+    body = ",\n ".join(f"{key!r}: {value!r}" for key, value in sorted(config.items()))
+    product.write_text(path, f"{{{body}}}\n")
+
+
 def _check(work, output, copies):
     """Refuse rules that CRDS cannot load, and an output that holds other files of the same names."""
     with session(work) as crds:
@@ -256,10 +274,13 @@ def _publish(work, output, copies):
     config = sorted(path for path in work.rglob("config/*/*") if path.is_file())
     pairs = [*copies.items(), *((output / path.relative_to(work), path) for path in [*made, *config])]
     written = [target for target, _ in pairs if not target.is_file()]
-    for target, path in pairs:
-        if target in written:
-            with path.open("rb") as stream:
-                product.write_atomically(target, lambda out, stream=stream: _copy(stream, out))
+    if not written:
+        return []
+    with hold_cache(output):
+        for target, path in pairs:
+            if target in written:
+                with path.open("rb") as stream:
+                    product.write_atomically(target, lambda out, stream=stream: _copy(stream, out))
     return written
 
 

@@ -12,6 +12,7 @@ OTHER_DATES = (("META.OBSERVATION.DATE", "META.OBSERVATION.TIME"), ("DATE-OBS", 
 SUBARRAY = "META.SUBARRAY.NAME"
 TYPES = {"MASK": "DQ"}  # earlier name of a type in the team's cache -> its name now
 NOT_APPLICABLE = "N/A"
+WORDS = ("name", "observatory", "derived_from", "filekind", "instrument")  # texts of a header
 NO_FILE = (NOT_APPLICABLE, "OMIT", "TEMP_N/A", "TEMP_OMIT")
 
 
@@ -41,6 +42,9 @@ def mend_rules(parsed, observatory, files, instruments, rename):
     rename : dict
         Value of a case -> value in its place.
     """
+    for name, rules in parsed.items():
+        if wrong := _find_malformed(rules):
+            raise ReductionError(f"{name} is no rule file of CRDS ({wrong}): mend it or leave it out")
     names = _new_names(parsed, observatory)
     known = {name.lower() for name in files}
     mended, lines, useless = {}, [], set()
@@ -63,6 +67,28 @@ def mend_rules(parsed, observatory, files, instruments, rename):
         mended[name] = Mended(source, rules, new, new != rules)
     order = list(parsed)
     return mended, sorted(lines, key=lambda line: order.index(line[0]))
+
+
+def _find_malformed(rules):
+    """Return what of a rule file has not the form that the repairs take for granted, or ''."""
+    if wrong := [key for key in WORDS if not isinstance(rules.header.get(key) or "", str)]:
+        return f"{wrong[0]} of its header is no text"
+    if not isinstance(rules.selector, Selector):
+        entries = [item for pair in rules.selector.items() for item in pair]
+        return "" if all(isinstance(item, str) for item in entries) else "its selector names other things than files"
+    parkey = rules.header.get("parkey", ((),))
+    if not isinstance(parkey, tuple) or not parkey or not all(_is_words(keys) for keys in parkey):
+        return "parkey of its header is no tuple of tuples of keywords"
+    count = len(parkey[0])
+    for key, _ in rules.selector.cases:
+        if not isinstance(key, str | tuple) or (count and len(_values(key)) != count):
+            return f"case {str(key)[:80]} has not the {count} keywords of parkey"
+    return ""
+
+
+def _is_words(value):
+    """Return True for a tuple of texts."""
+    return isinstance(value, tuple) and all(isinstance(word, str) for word in value)
 
 
 def _new_names(parsed, observatory):

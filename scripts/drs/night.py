@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from drs.errors import ReductionError
 from drs.headers import SUFFIXES, parse_utc, read_keywords, scan_headers
-from drs.instruments import find_detector, find_mode, find_readout, translate_keywords
+from drs.instruments import find_detector, find_mode, find_optics, find_readout, translate_keywords
 from drs.keywords import CONFIGURATION, IDENTITY
 from drs.reads import gather_exposures
 from drs.schema import PRODUCTS, load_schema
@@ -24,6 +24,7 @@ YEARS = (1990, 2100)  # of every exposure; a start outside is a mistake
 PRINTABLE = re.compile(r"[ -~]*")  # what a FITS card can hold
 REQUIRED = ("INSTRUME", "DETECTOR", "EXPNUM")
 REFERENCE_KEYS = ("INSTRUME", "DETECTOR", "INSTERA", "READMODE", "FILTER", "PUPIL", "SUBARRAY", "EXPDTST")
+REFERENCE_KEYS += ("INSTMODE", "SCALE", "GRATING")  # of a spectrograph, where its header has them
 DEFAULTS = {
     "PROGNUM": "P001",
     "OBSNUM": "001",
@@ -167,8 +168,8 @@ def find_reference_keys(keywords, instruments):
         keywords.update(entry["set"])
     if missing := [key for key in ("INSTRUME", "DETECTOR") if key not in keywords]:
         raise ReductionError(f"keyword {', '.join(missing)} is missing: CRDS chooses by it; mend the header")
-    instrument, _ = find_detector(keywords, instruments)
-    keys = {**DEFAULTS, "INSTERA": instrument["era"], "FILTER": "NONE", **keywords}
+    instrument, detector = find_detector(keywords, instruments)
+    keys = {**DEFAULTS, "INSTERA": instrument["era"], "FILTER": "NONE", **keywords, **find_optics(keywords, detector)}
     return {key: keys[key] for key in REFERENCE_KEYS if key in keys} | {"EXPDTST": _iso(_start_mjd(keywords))}
 
 
@@ -183,7 +184,7 @@ def _classify(keywords, images, instruments, associations):
     known = (*CONFIGURATION, *IDENTITY, "OBJECT")
     keys |= {key: keywords[key] for key in known if key in keywords}
     keys |= {key: int(keys[key]) for key in ("EXPNUM", "SUBARRID")}
-    keys |= {"IMTYPE": imtype, "NIGHT": night, "EXPDTST": _iso(start_mjd)}
+    keys |= {"IMTYPE": imtype, "NIGHT": night, "EXPDTST": _iso(start_mjd), **find_optics(keywords, detector)}
     for key in ("RA", "DEC", "PA", "AIRMASS", "EXPTIME", "DETXSIZE", "DETYSIZE"):
         keys[key] = keywords.get(key)
     if kind == "engineering":

@@ -395,6 +395,6 @@ def write_json(path, document):
 
 def write_text(path, text):
     """Write text; equal content leaves the file untouched."""
-    path = Path(path)
-    if not path.exists() or path.read_text() != text:
-        write_atomically(path, lambda stream: stream.write(text.encode()))
+    path, content = Path(path), text.encode()
+    if not path.exists() or path.read_bytes() != content:
+        write_atomically(path, lambda stream: stream.write(content))

@@ -56,7 +56,7 @@ def read_server_config(cache, observatory=OBSERVATORY):
     """Return the cache's own description of itself (operational_context, download_metadata, ...)."""
     path = Path(cache) / "config" / observatory / "server_config"
     try:
-        text = path.read_text()
+        text = path.read_text(errors="surrogateescape")
     except OSError as error:
         raise ReductionError(
             f"{cache} is not a CRDS cache of observatory {observatory}: {path} cannot be read ({error.strerror}); "
@@ -64,7 +64,7 @@ def read_server_config(cache, observatory=OBSERVATORY):
         ) from error
     try:
         return dict(ast.literal_eval(text))
-    except (ValueError, SyntaxError, TypeError) as error:
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError) as error:
         raise ReductionError(f"{path} is not a Python dictionary ({error}); copy the cache again") from error
 
 
@@ -91,7 +91,7 @@ def find_context(cache, configured, environ):
         ("CRDS_CONTEXT", environ.get("CRDS_CONTEXT")),
         ("operational", operational),
     )
-    named = [(source, name) for source, name in candidates if name and name != "None"]
+    named = [(source, str(name)) for source, name in candidates if name and name != "None"]
     if not named:
         raise ReductionError(
             f"no CRDS context: server_config of {cache} names no operational_context; "

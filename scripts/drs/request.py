@@ -40,7 +40,7 @@ def make_requests(rows, needs, level1, overrides):
     """Return what CRDS is asked for each exposure of a stage, and which types each level of its products uses."""
     requests = {}
     for identity, row in rows.items():
-        keys = {key: row["keys"][key] for key in REFERENCE_KEYS}
+        keys = {key: row["keys"][key] for key in REFERENCE_KEYS if key in row["keys"]}
         wanted = {reftype: path for reftype, path in overrides["night"].items() if reftype in needs[identity]}
         further = [reftype for reftype in needs[identity] if reftype not in level1]
         requests[identity] = {"needs": needs[identity], "keys": keys, "levels": {"level1": level1}, "override": wanted}

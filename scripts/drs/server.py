@@ -71,6 +71,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         """Send a file, or the part of it that is asked for."""
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers:
+            self.close_connection = True  # a body is not read, and is no next request
         try:
             name, path = self._find()
             stream = path.open("rb")

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from drs.errors import ReductionError
-from drs.holding import Holding, read_metadata
+from drs.holding import Holding
 from drs.mapping import check_name, is_mapping
+from drs.metadata import read_metadata
 
 MAX_ANSWER_BYTES = 1 << 28
 TRY_AGAIN = (408, 425, 429)  # and every status from 500 on
@@ -178,7 +179,10 @@ class Server:
         body = json.dumps({"jsonrpc": "1.0", "method": method, "params": params, "id": number}).encode()
         request = urllib.request.Request(f"{self.name}/json/{method}/{number}/", data=body)
         request.add_header("Content-Type", "application/json")
-        answer = self.patience.persist(lambda: self._read_answer(request))
+        try:
+            answer = self.patience.persist(lambda: self._read_answer(request))
+        except UnreachableError as error:
+            raise UnreachableError(f"{error}; try again later, or name another --server or a --mirror") from error
         if error := answer.get("error"):
             text = error.get("message", "") if isinstance(error, dict) else error
             raise ReductionError(f"{self.name} refuses {method}: {html.unescape(str(text))[:500]}")

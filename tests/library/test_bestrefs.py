@@ -28,6 +28,13 @@ def copied(cache, tmp_path):
     return shutil.copytree(cache, tmp_path / "crds")
 
 
+def pack(metadata):
+    """Return metadata as servers pack them, and stock crds leaves them in a server_config."""
+    from crds.client.proxy import crds_encode
+
+    return crds_encode(metadata)
+
+
 def resolve_one(request, context, cache, overlay=None):
     return bestrefs.resolve({"a": request}, context, TYPES, cache, overlay)["a"]
 
@@ -188,11 +195,12 @@ def test_not_applicable_is_no_failure(copied):
     assert references.header_keywords(manifest)["R_GAIN"] == "N/A"
 
 
-def test_a_missing_or_damaged_reference_fails_the_exposures_that_take_it(copied):
+@pytest.mark.parametrize("form", [dict, pack])
+def test_a_missing_or_damaged_reference_fails_the_exposures_that_take_it(copied, form):
     path = references.reference_path(copied, "IRIS", "iris_img1_dark_20240101t000000_0.0.1.fits")
     config = copied / "config" / "ligeriri" / "server_config"
     metadata = {path.name: {"size": path.stat().st_size, "sha1sum": references.sha1(path)}}
-    config.write_text(repr({**references.read_server_config(copied), "download_metadata": metadata}))
+    config.write_text(repr({**references.read_server_config(copied), "download_metadata": form(metadata)}))
     context = references.find_context(copied, None, {})
     exposures = {"one": make_request("dark"), "other": make_request("dark", DETECTOR="IMG2")}
     data = bytearray(path.read_bytes())

@@ -64,13 +64,14 @@ def test_dark_then_flat_end_to_end(cache, overlay, deliver, tmp_path):
     assert list_bytes(cache) == files
 
 
-def test_an_exposure_that_a_delivery_does_not_concern_keeps_its_manifest(cache, context, overlay, deliver, tmp_path):
-    request = make_request("dark", "flat", DETECTOR="IMG3")
+def test_an_exposure_that_a_delivery_does_not_concern_keeps_its_references(cache, context, overlay, deliver, tmp_path):
+    request = make_request("dark", "flat", DETECTOR="IMG3") | {"levels": {"level2": ["dark", "flat"]}}
     references.write_manifests({"a": resolve_one(request, context, cache, overlay)}, tmp_path / "manifests")
-    before = list_bytes(tmp_path / "manifests")
+    before = list_bytes(tmp_path / "manifests/level2")
     delivered = deliver([write_reference(tmp_path, "dark")])
     references.write_manifests({"a": resolve_one(request, delivered, cache, overlay)}, tmp_path / "manifests")
-    assert list_bytes(tmp_path / "manifests") == before
+    assert before
+    assert list_bytes(tmp_path / "manifests/level2") == before
 
 
 def test_every_type_and_instrument_can_be_delivered(cache, overlay, deliver, tmp_path):

@@ -94,6 +94,25 @@ def test_what_no_rule_could_hold_is_refused(tmp_path, monkeypatch, kind, keyword
     assert path.name in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("INSTRUME= 'IRIS    '", "INSTRUME= 5", "is named 5_img1_dark_"),
+        ("INSTRUME= 'IRIS    '", "INSTRUME=", "INSTRUME is '', but a dark reference is chosen by it"),
+        ("READMODE= 'DEFAULT '", "READMODE=", "READMODE is '', but a dark reference is chosen by it"),
+        ("REFTYPE = 'DARK    '", "REFTYPE = 'DARK", r"REFTYPE .* is not delivered|cannot be read as FITS"),
+        ("SIMPLE  =", "SIMPLY  =", "cannot be read as FITS"),
+    ],
+)
+def test_a_header_that_makes_no_sense_is_refused(tmp_path, old, new, message):
+    path = write_reference(tmp_path, "dark")
+    content = path.read_bytes()
+    assert content.count(old.encode()) == 1
+    path.write_bytes(content.replace(old.encode(), new.ljust(len(old)).encode()))
+    with pytest.raises(ReductionError, match=message):
+        derivation.describe_references([path], ALL_TYPES)
+
+
 def test_two_references_of_one_case_are_refused_with_both_named(tmp_path):
     one, two = write_reference(tmp_path, "dark"), write_reference(tmp_path, "dark", version="0.0.2")
     with pytest.raises(ReductionError) as caught:

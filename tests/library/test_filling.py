@@ -92,10 +92,11 @@ def test_a_cache_with_deliveries_keeps_its_own_operational_context(cache, tmp_pa
     assert "ligeriri_0007.pmap" in config["mappings"]
 
 
-def test_a_cache_without_readable_configuration_gets_one(cache, tmp_path):
+@pytest.mark.parametrize("damaged", [b"{cut", b"{'a': '\xff'}"])
+def test_a_cache_without_readable_configuration_gets_one(cache, tmp_path, damaged):
     mirror = make_mirror(tmp_path / "m", "0001")
     (cache / "config" / "ligeriri").mkdir(parents=True)
-    (cache / "config" / "ligeriri" / "server_config").write_text("{cut")
+    (cache / "config" / "ligeriri" / "server_config").write_bytes(damaged)
     filling.fill_rules(cache, mirror)
     assert read_server_config(cache)["operational_context"] == "ligeriri_0001.pmap"
     assert (cache / "config" / "ligeriri" / "ref_cache_subdir_mode").read_text() == "instrument"
@@ -127,6 +128,23 @@ def test_references_are_noted_with_their_checksums(cache, tmp_path):
     assert reference_path(cache, "iris", DARK).read_bytes() == b"dark"
     stated = read_server_config(cache)["download_metadata"][DARK]
     assert stated == {"size": 4, "sha1sum": hashlib.sha1(b"dark").hexdigest()}
+
+
+def test_a_whole_reference_of_the_cache_is_not_replaced_by_another_of_its_name(cache, tmp_path):
+    stated, other = ({DARK: {"size": 4, "sha1sum": hashlib.sha1(text).hexdigest()}} for text in (b"dark", b"ours"))
+    mirror = make_mirror(tmp_path / "m", "0001", config={"download_metadata": stated})
+    make_mirror(cache, "0001", config={"download_metadata": other})
+    reference_path(cache, "iris", DARK).write_bytes(b"ours")
+    for _ in range(2):
+        filling.fill_rules(cache, mirror)
+        done = filling.fill_references(cache, mirror, {DARK: "IRIS"})
+        assert "and neither is damaged" in done["failed"][DARK]
+        assert reference_path(cache, "iris", DARK).read_bytes() == b"ours"
+        assert read_server_config(cache)["download_metadata"] == other
+    reference_path(cache, "iris", DARK).write_bytes(b"hurt")
+    filling.fill_rules(cache, mirror)
+    assert filling.fill_references(cache, mirror, {DARK: "IRIS"})["failed"] == {}
+    assert reference_path(cache, "iris", DARK).read_bytes() == b"dark"
 
 
 def test_names_of_manifests(tmp_path):

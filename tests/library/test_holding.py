@@ -1,14 +1,8 @@
-import base64
-import gzip
-import json
-
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from reference_cache import make_cache
 
 from drs.errors import ReductionError
-from drs.holding import Holding, read_metadata
+from drs.holding import Holding
 from drs.references import mapping_path, reference_path, sha1
 
 DARK = "iris_img1_dark_20240101t000000_0.0.1.fits"
@@ -61,27 +55,11 @@ def test_a_context_that_is_not_whole_is_refused(cache):
         Holding(cache).list_mappings("ligeriri_0001.pmap")
 
 
-def test_metadata_are_read_plain_and_packed():
-    stated = {"a.fits": {"size": "3", "sha1sum": "a" * 40, "state": "x"}, "b": "NOT FOUND", "../c": FACTS, "d": {}}
-    packed = base64.b64encode(gzip.compress(json.dumps(stated).encode())).decode()
-    assert read_metadata(stated) == {"a.fits": FACTS}
-    assert read_metadata({"crds_encoded": "1.0", "crds_payload": packed}) == {"a.fits": FACTS}
-    assert read_metadata(None) == {}
-    for wrong in ("x", "", None, base64.b64encode(gzip.compress(b"{")).decode()):
-        with pytest.raises(ReductionError, match="cannot be unpacked"):
-            read_metadata({"crds_payload": wrong})
-
-
-JSON = st.recursive(
-    st.none() | st.integers() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)
-)
-
-
-@given(JSON | st.dictionaries(st.text(), st.fixed_dictionaries({"size": JSON, "sha1sum": JSON})))
-def test_any_metadata_are_usable_or_left_out(stated):
-    for facts in read_metadata(stated).values():
-        assert facts["size"] >= 0
-        assert len(facts["sha1sum"]) == 40
+def test_a_reference_is_not_read_as_a_context(cache, monkeypatch):
+    holding = Holding(cache)
+    monkeypatch.setattr("pathlib.Path.read_text", None)
+    with pytest.raises(ReductionError, match=f"{DARK} is no context such as"):
+        holding.list_mappings(DARK)
 
 
 def test_what_is_no_cache_is_refused(tmp_path):

@@ -65,6 +65,15 @@ def test_all_steps_of_an_ingest(cache, deliver, tmp_path):
     assert resolve(cache, "flat", DETECTOR="IMG2")["flat"]["rmap"] == "ligeriri_iris_flat_0002.rmap"
 
 
+def test_a_link_is_delivered_under_its_own_name(cache, deliver, tmp_path):
+    dark = write_reference(tmp_path, "dark")
+    stored = dark.rename(tmp_path / "SHA256-0f3a.fits")
+    dark.symlink_to(stored.name)
+    deliver(dark)
+    assert resolve(cache, "dark")["dark"]["file"] == dark.name
+    assert not reference_path(cache, "IRIS", dark.name).is_symlink()
+
+
 def test_the_next_delivery_takes_the_next_serials(cache, deliver, tmp_path):
     deliver(write_reference(tmp_path, "dark"))
     made = deliver(write_reference(tmp_path, "flat", FILTER="K"))
@@ -74,6 +83,18 @@ def test_the_next_delivery_takes_the_next_serials(cache, deliver, tmp_path):
         "ligeriri_0002.pmap": "ligeriri_0003.pmap",
     }
     assert resolve(cache, "dark")["dark"]["file"] == "iris_img1_dark_20240924t000000_0.0.1.fits"
+
+
+def test_metadata_that_stock_crds_left_packed_are_kept(cache, deliver, tmp_path):
+    from crds.client.proxy import crds_encode
+
+    old = {"old.fits": {"size": 3, "sha1sum": "a" * 40}}
+    config = {**read_server_config(cache), "download_metadata": crds_encode(old)}
+    ingest.config_path(cache).write_text(repr(config))
+    dark = write_reference(tmp_path, "dark")
+    deliver(dark)
+    facts = {"size": dark.stat().st_size, "sha1sum": sha1(dark)}
+    assert read_server_config(cache)["download_metadata"] == {**old, dark.name: facts}
 
 
 def test_an_older_context_can_be_built_on(cache, deliver, tmp_path, caplog):
@@ -236,6 +257,13 @@ def test_a_full_disk_leaves_the_cache_as_it_was(cache, deliver, tmp_path, n_byte
     assert "\n" not in str(caught.value)
     assert list_final(cache) == before
     assert deliver(*paths)["context"] == "ligeriri_0002.pmap"
+
+
+@pytest.mark.parametrize("n_byte", [0, 500])
+def test_a_dry_run_without_room_is_refused_too(deliver, tmp_path, n_byte):
+    path = write_reference(tmp_path, "dark")
+    with limited_files(n_byte), pytest.raises(ReductionError, match=r"\(File too large.*make room, or name another"):
+        deliver(path, dry_run=True)
 
 
 @contextlib.contextmanager

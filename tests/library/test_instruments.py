@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from nights import CONFIG, INSTRUMENTS, RULES
 
 from drs.errors import ReductionError
-from drs.instruments import find_detector, find_mode, find_readout, translate_keywords
+from drs.instruments import find_detector, find_mode, find_optics, find_readout, translate_keywords
 from drs.schema import find_problems
 
 IFS = INSTRUMENTS["IRIS"]["detectors"]["IFS"]
@@ -21,6 +21,13 @@ def translate(**keywords):
     corrections = translate_keywords({"INSTRUME": "Liger", "DETECTOR": "IFS"} | keywords, INSTRUMENTS)
     assert all(entry["reason"] for entry in corrections)
     return {key: value for entry in corrections for key, value in entry["set"].items()}
+
+
+def test_an_imager_has_one_scale_and_no_grating_and_a_spectrograph_says_its_own():
+    assert find_optics({}, IMG1) == {"INSTMODE": "IMG", "SCALE": 0.004, "GRATING": "MIRROR"}
+    said = {"INSTMODE": "LENSLET", "SCALE": 0.009, "GRATING": "4000-K"}
+    assert find_optics(said | {"FILTER": "K"}, IFS) == said
+    assert find_optics({"SCALE": 0.05}, IFS) == {"SCALE": 0.05}
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ import ast
 
 import pytest
 from published_cache import DARK, FLAT, write_cache, write_pointer
-from reference_cache import REPO, TYPES, list_bytes, write_reference
+from reference_cache import REPO, TYPES, list_bytes, make_request, write_reference
 
 from crds_ligeriri import session
 from drs.bestrefs import resolve
@@ -198,6 +198,32 @@ BAD_KIND = """header = {'classes': ('Match', 'Magic'), 'derived_from': 'NONE', '
     'parkey': (('META.INSTRUMENT.DETECTOR',), ('META.DATE',))}
 selector = Match({'IMG1': Magic({'2024-01-01 00:00:00': 'IRIS_IMG1_DARK_20240924T000000_0.0.1.fits'})})
 """
+
+
+def test_a_reference_that_is_edited_in_place_after_the_import_is_refused(source, tmp_path):
+    import_cache(source, tmp_path / "cache", INSTRUMENTS)
+    path = reference_path(tmp_path / "cache", "IRIS", FLAT.upper())
+    exposures = {"x": make_request("flat", INSTERA="0.0.0")}
+    context = find_context(tmp_path / "cache", None, {})
+    assert resolve(exposures, context, TYPES, tmp_path / "cache")["x"]["status"] == "resolved"
+    path.write_bytes(path.read_bytes() + bytes(2880))
+    assert "is damaged: size" in resolve(exposures, context, TYPES, tmp_path / "cache")["x"]["reason"]
+
+
+@pytest.mark.parametrize("instrument", ["../../../../elsewhere", "iris/..", "", 7])
+def test_no_rule_leads_out_of_the_cache(source, tmp_path, instrument):
+    rules = mapping_path(source, "ligeriri_iris_dark_0001.rmap")
+    text = rules.read_text().replace("'instrument' : 'IRIS'", f"'instrument' : {instrument!r}")
+    rules.with_name("ligeriri_iris_other_0001.rmap").write_text(text.replace(DARK, FLAT))
+    with pytest.raises(ReductionError, match=r"ligeriri_iris_other_0001.rmap.*(instrument|refuses)"):
+        import_cache(source, tmp_path / "cache", INSTRUMENTS)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["source"]
+
+
+def test_an_output_that_cannot_be_written_is_told(source, tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    with pytest.raises(ReductionError, match=r"cache cannot be written \(.*\); name a cache that you may write"):
+        import_cache(source, tmp_path / "cache", INSTRUMENTS)
 
 
 def test_two_observatories_are_refused(source, tmp_path):

@@ -112,3 +112,20 @@ def test_two_files_of_one_new_name_are_refused():
     rules = make_rules([(("0.0.1", "FULL", "IMG1"), "a.fits")])
     with pytest.raises(ReductionError, match="would have the same name: leave one out"):
         mend(rules, **{NAME.upper(): rules})
+
+
+@pytest.mark.parametrize(
+    ("rules", "message"),
+    [
+        (make_rules([(("0.0.1", "FULL"), "a.fits")]), "case .* has not the 3 keywords of parkey"),
+        (make_rules([(["0.0.1", "FULL", "IMG1"], "a.fits")]), "case .* has not the 3 keywords"),
+        (make_rules([], name=["x"]), "name of its header is no text"),
+        (make_rules([], derived_from=("x",)), "derived_from of its header is no text"),
+        (make_rules([], parkey=7), "parkey of its header is no tuple of tuples"),
+        (make_rules([], parkey=("META.DATE",)), "parkey of its header is no tuple of tuples"),
+        (RuleFile({"name": NAME}, {"IRIS": ["a.imap"]}), "its selector names other things than files"),
+    ],
+)
+def test_what_has_another_form_is_refused(rules, message):
+    with pytest.raises(ReductionError, match=rf"{NAME} is no rule file of CRDS \({message}"):
+        mend(rules)

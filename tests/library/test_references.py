@@ -72,6 +72,12 @@ def test_find_context_refuses_a_missing_or_broken_server_config(copied):
     config.write_text("__import__('os').system('true')")
     with pytest.raises(ReductionError, match="not a Python dictionary"):
         references.find_context(copied, None, {})
+    config.write_bytes(b"{'operational_context': '\xff'}")
+    with pytest.raises(ReductionError, match="not a Python dictionary"):
+        references.find_context(copied, None, {})
+    config.write_text("{'operational_context': 7}")
+    with pytest.raises(ReductionError, match=r"CRDS context '7' .from operational. is not in"):
+        references.find_context(copied, None, {})
     config.write_text("{}")
     with pytest.raises(ReductionError, match="no operational_context"):
         references.find_context(copied, None, {})

@@ -1,3 +1,4 @@
+import contextlib
 import http.client
 import json
 import socket
@@ -152,6 +153,7 @@ def test_procedures_of_stock_crds(ask, cache, server):
         ("get_mapping_names", [], "missing 1 required positional argument"),
         ("get_mapping_names", ["../x"], "is no name of a file of CRDS"),
         ("get_mapping_names", [{}], "is no name of a file of CRDS"),
+        ("get_mapping_names", [DARK], "is no context such as"),
         ("get_mapping_names", ["ligeriri_0009.pmap"], "is not in"),
         ("get_file_info_map", ["hst"], "observatory &#x27;hst&#x27; is not served"),
         ("get_file_info_map", ["ligeriri", [[]]], "unhashable"),
@@ -191,6 +193,18 @@ def test_noise_and_clients_that_go_away_do_no_harm(ask, server, cache):
         assert connection.recv(1000).startswith(b"HTTP/1.1 404")
     assert ask("GET", f"/references/ligeriri/{DARK}")[0] == 200
     assert list_bytes(cache) == before
+
+
+def test_a_body_where_none_belongs_is_no_next_request(server):
+    for header in ("Content-Length: 40", "Transfer-Encoding: chunked"):
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=5) as connection:
+            text = f"GET /none HTTP/1.1\r\n{header}\r\n\r\nGET /references/ligeriri/{DARK} HTTP/1.1\r\n\r\n"
+            connection.sendall(text.encode())
+            answer = b""
+            with contextlib.suppress(ConnectionResetError):
+                while block := connection.recv(4096):
+                    answer += block
+        assert answer.count(b"HTTP/1.1 ") == 1
 
 
 def test_an_address_that_clients_use(cache):

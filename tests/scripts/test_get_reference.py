@@ -1,9 +1,11 @@
 import pytest
 from astropy.io import fits
 from click.testing import CliRunner
-from reference_cache import make_cache
+from nights import keywords
+from reference_cache import ALL_TYPES, make_cache, write_reference
 
 import get_reference
+from drs import ingest
 
 KEYWORDS = {"INSTRUME": "IRIS", "DETECTOR": "IMG1", "FILTER": "K", "EXPDTST": "2024-09-24T10:00:00"}
 DARK = "references/ligeriri/iris/iris_img1_dark_20240101t000000_0.0.1.fits"
@@ -49,3 +51,21 @@ def test_a_cache_is_needed(run):
     result = run("dark", environ={"CRDS_PATH": None})
     assert result.exit_code == 2
     assert "--cache" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("kind", "keys"),
+    [
+        ("rectmat", {"DETECTOR": "IFS", "INSTMODE": "LENSLET", "SCALE": 0.014, "GRATING": "K4000"}),
+        ("sky", {"DETECTOR": "IMG1", "INSTMODE": "IMG", "SCALE": 0.004, "GRATING": "MIRROR"}),
+    ],
+)
+def test_references_of_spectra_and_on_sky_are_found(tmp_path, kind, keys):
+    cache = make_cache(tmp_path / "crds")
+    path = write_reference(tmp_path, kind, **keys)
+    ingest.ingest([path], ALL_TYPES, cache)
+    said = {key: value for key, value in keys.items() if kind == "rectmat" or key == "DETECTOR"}
+    fits.PrimaryHDU(header=fits.Header(keywords("SCI", 1, **said))).writeto(tmp_path / "frame.fits")
+    result = CliRunner().invoke(get_reference.main, [str(tmp_path / "frame.fits"), kind, f"--cache={cache}"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout.rstrip().endswith(path.name)

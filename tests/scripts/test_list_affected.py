@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -83,6 +84,17 @@ def test_it_is_equal_to_stock_crds(run, cache, files, tmp_path):
         in (result.output)
     )
     assert result.output.endswith("6 of 6 exposures are affected\n")
+
+
+def test_files_of_one_name_in_two_folders_are_both_told(run, cache, files, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        shutil.copy(next(path for path in files if path.name == "img1_j.fits"), tmp_path / folder / "x.fits")
+    result = run(
+        list_affected.main, file=[tmp_path / "a" / "x.fits", tmp_path / "b" / "x.fits"], cache=cache, **CONTEXTS
+    )
+    assert result.output.endswith("2 of 2 exposures are affected\n")
+    assert f"{tmp_path / 'b' / 'x.fits'} flat: " in result.output
 
 
 def test_only_needed_types_of_a_night_and_its_own_calibrations(run, cache, tmp_path):

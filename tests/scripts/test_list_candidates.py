@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import pytest
 from astropy.io import fits
@@ -7,7 +8,7 @@ from reference_cache import TYPES, make_cache, make_request, write_reference
 
 import list_candidates
 from drs.bestrefs import resolve
-from drs.references import find_context, write_manifests
+from drs.references import find_context, mapping_path, sha1, write_manifests
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +30,16 @@ def test_of_a_manifest(run, cache, tmp_path):
     document = json.loads(output.read_text())
     assert document["chosen"] == "iris_img1_flat_20240101t020000_0.0.1.fits"
     assert len(document["candidates"]) == 20
+
+
+def test_of_a_manifest_in_a_context_of_the_night(run, cache, tmp_path):
+    shutil.copytree(cache, tmp_path / "crds")
+    mapping_path(tmp_path / "crds", "ligeriri_0001.pmap").rename(mapping_path(tmp_path / "crds", "ligeriri_9001.pmap"))
+    context = {"context": "ligeriri_9001.pmap"}
+    context["sha1"] = sha1(mapping_path(tmp_path / "crds", context["context"]))
+    write_manifests(resolve({"a": make_request("dark")}, context, TYPES, cache, tmp_path / "crds"), tmp_path)
+    result = run(list_candidates.main, manifest=tmp_path / "a.json", type="dark", cache=cache)
+    assert result.output.startswith("dark: iris_img1_dark_20240101t000000_0.0.1.fits\n"), result.output
 
 
 def test_of_a_file(run, cache, tmp_path):

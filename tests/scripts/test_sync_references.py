@@ -249,6 +249,7 @@ def test_a_server_that_is_down_is_told_and_given_up(sync, server, cache, served)
     assert result.exit_code == 1
     assert "Error: http://localhost:9/json/get_server_info/" in result.output
     assert "does not answer" in result.output
+    assert "try again later, or name another --server or a --mirror" in result.output
     assert sync().exit_code == 0
     server.faults = {"*": ["drop"] * 99}
     names = list_references(served)[:6]
