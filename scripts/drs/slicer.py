@@ -1,0 +1,372 @@
+"""Level 2 of a slicer: frames rectified to (slice, position, wavelength) in one step, and optimal extraction.
+
+Every pixel of the detector is a quadrilateral in (position along the slice, wavelength): its corners are placed with
+the edges of the slice, which curve, and the wavelengths, which change along it. Each bin takes the part of every pixel
+that overlaps it, by area: exact (Sutherland & Hodgman 1974, Comm. ACM 17, 32), so light is kept, a line is where it
+belongs whatever its tilt, and nothing is resampled twice. Neighbouring bins share pixels; `correlation` tells by how
+much the variance of a sum of bins exceeds the sum of their variances.
+
+For a point source, the rows of a slice that `take_rows` cuts out are resampled along the wavelength alone
+(`drs.wavegrid`), which leaves their noise independent, and `extract_profile` adds them with the weights of Horne
+(1986, PASP 98, 609).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit, prange
+from numpy.polynomial import legendre
+from scipy.interpolate import BSpline
+
+from drs.dq import Flag
+from drs.errors import ReductionError
+
+FLAGS = {"cache": True, "error_model": "numpy"}
+DEAD = np.uint32(Flag.DO_NOT_USE)
+LEAST_COVERAGE = 0.5  # of a bin, by pixels that are usable: less and the bin has no value
+LEAST_PART = 1e-3  # of a bin, of a pixel whose flags it gets
+MOST_TURNS = 8  # of profile and rejection
+
+
+class Rectified(NamedTuple):
+    """Light per bin: `flux`, `error` float32, `dq` uint32, all (slice, position, bin), and `correlation` float."""
+
+    flux: np.ndarray
+    error: np.ndarray
+    dq: np.ndarray
+    correlation: float
+
+
+class Rows(NamedTuple):
+    """The rows of one slice, (row, column): flux, error, dq; wavelength, um; position in spaxels."""
+
+    flux: np.ndarray
+    error: np.ndarray
+    dq: np.ndarray
+    wavelength_um: np.ndarray
+    position: np.ndarray
+
+
+class Extracted(NamedTuple):
+    """A spectrum, (bin): `flux`, `error` float32, `dq` uint32; `profile` float64 (row, bin); `n_rejected` int."""
+
+    flux: np.ndarray
+    error: np.ndarray
+    dq: np.ndarray
+    profile: np.ndarray
+    n_rejected: int
+
+
+def rectify_frame(rate, error, dq, edges, wavelength_um, grid_um):
+    """Return a frame rectified to slices, positions and wavelengths.
+
+    Parameters
+    ----------
+    rate, error : ndarray, float32, (ny, nx)
+        The frame and its noise, one unit; not finite where not usable.
+    dq : ndarray, uint32, (ny, nx)
+        Pixels with DO_NOT_USE are left out; the other flags go to the bins that the pixels are part of.
+    edges : ndarray, float64, (slice, 2, nx)
+        Rows of the lower and the upper edge of every slice at the columns.
+    wavelength_um : ndarray, float64, (slice, position, nx)
+        Of the centres of spaxels and columns; a slice with a NaN has no values.
+    grid_um : ndarray, float64, (bin)
+        Centres of the bins, evenly apart.
+
+    Returns
+    -------
+    Rectified
+        Light per bin, in the unit of the frame. A bin of which less than half is covered by usable pixels is NaN,
+        DO_NOT_USE; one that is covered in part is scaled to all of it.
+
+    Raises
+    ------
+    ReductionError
+        Slices that are not on the frame, or have no length; wavelengths of which none is on the grid.
+    """
+    _check_geometry(rate, edges, wavelength_um, grid_um)
+    shape = (*wavelength_um.shape[:2], grid_um.size)
+    step = grid_um[1] - grid_um[0] if grid_um.size > 1 else abs(wavelength_um[0, 0, 1] - wavelength_um[0, 0, 0])
+    out = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32), np.full(shape, DEAD, np.uint32)
+    sums, bins = np.zeros((shape[0], 2)), (grid_um[0] - step / 2, step)
+    frame = (np.ascontiguousarray(rate), np.ascontiguousarray(error), np.ascontiguousarray(dq))
+    _rectify_kernel(*frame, np.ascontiguousarray(edges, float), wavelength_um, bins, *out, sums)
+    own, all_ = sums.sum(axis=0)
+    return Rectified(*out, float(np.sqrt(all_ / own)) if own > 0 else 1.0)
+
+
+def extract_columns(rate, error, dq, edges, n_position):
+    """Return the spectra of all spaxels column by column, not yet of one wavelength each: Rectified with nx bins.
+
+    For the lines of an arc, from which the wavelengths come.
+    """
+    columns = np.arange(rate.shape[1], dtype=float)
+    shape = len(edges), n_position, columns.size
+    return rectify_frame(rate, error, dq, edges, np.broadcast_to(columns, shape).copy(), columns)
+
+
+def take_rows(rate, error, dq, edges, wavelength_um):
+    """Return the Rows of one slice.
+
+    Parameters
+    ----------
+    rate, error, dq : ndarray, (ny, nx)
+    edges : ndarray, float64, (2, nx)
+    wavelength_um : ndarray, float64, (position, nx)
+
+    Returns
+    -------
+    Rows
+        Every row that has a pixel with its centre in the slice; pixels beyond it are DO_NOT_USE.
+    """
+    _check_geometry(rate, edges[np.newaxis], wavelength_um[np.newaxis], wavelength_um[0, :1])
+    n_position = len(wavelength_um)
+    first = max(0, int(np.ceil(edges[0].min())))
+    last = min(rate.shape[0], int(np.floor(edges[1].max())) + 1)
+    row = np.arange(first, last)[:, np.newaxis]
+    position = (row - edges[0]) / (edges[1] - edges[0]) * n_position - 0.5
+    left = np.clip(np.floor(position).astype(int), 0, max(0, n_position - 2))
+    right, column = np.minimum(left + 1, n_position - 1), np.arange(rate.shape[1])
+    low, high = wavelength_um[left, column], wavelength_um[right, column]
+    outside = (position < -0.5) | (position > n_position - 0.5)
+    cut = slice(first, last)
+    flags = np.where(outside, dq[cut] | DEAD, dq[cut]).astype(np.uint32)
+    return Rows(rate[cut].copy(), error[cut].copy(), flags, low + (position - left) * (high - low), position)
+
+
+def extract_profile(flux, error, dq, position, *, knot_spacing=1.0, order=2, clip_sigma=5.0):
+    """Return the Extracted spectrum of a source from independent rows of one wavelength per bin (Horne 1986).
+
+    The profile is a cubic spline of the position with coefficients that are polynomials of the bin, fitted to the rows
+    over the spectrum, not negative and of sum 1; the flux is sum(P D / V) / sum(P^2 / V), its variance
+    1 / sum(P^2 / V). Samples off the profile by more than `clip_sigma` are left out, the worst of each bin at a time.
+
+    Parameters
+    ----------
+    flux, error : ndarray, float32, (row, bin)
+        Without sky. The errors should not follow the noise of the flux, or the faint is weighted up.
+    dq : ndarray, uint32, (row, bin)
+    position : ndarray, float64, (row, bin)
+        Of the centre of the row along the slice, spaxels.
+    knot_spacing : float, optional
+        Of the spline, spaxels.
+    order : int, optional
+        Of the change of the profile along the bins.
+    clip_sigma : float, optional
+
+    Raises
+    ------
+    ReductionError
+        No light to see a profile by.
+    """
+    if not flux.shape == error.shape == dq.shape == position.shape:
+        raise ValueError(f"flux {flux.shape}, error {error.shape}, dq {dq.shape}, position {position.shape}")
+    usable = (dq & DEAD == 0) & np.isfinite(flux) & np.isfinite(error) & (error > 0)
+    if not usable.any():
+        raise ReductionError("no usable sample to extract a spectrum from")
+    data = np.where(usable, flux, 0).astype(float)
+    weight = np.where(usable, 1 / np.where(usable, error, 1).astype(float) ** 2, 0)
+    kept, basis = usable.copy(), _make_splines(position, knot_spacing, usable)
+    profile = np.where(usable.any(axis=1)[:, np.newaxis], 1.0 / usable.any(axis=1).sum(), 0.0)
+    spectrum = data.sum(axis=0)
+    for _ in range(MOST_TURNS):
+        profile = _fit_profile(data, np.where(kept, weight, 0), spectrum, (basis, order))
+        information = (np.where(kept, weight, 0) * profile**2).sum(axis=0)
+        total = (np.where(kept, weight, 0) * profile * data).sum(axis=0)
+        spectrum = np.divide(total, information, out=np.zeros(total.size), where=information > 0)
+        away = np.where(kept, (data - spectrum * profile) ** 2 * weight, 0)
+        worst = (away > clip_sigma**2) & (away == away.max(axis=0))
+        if not worst.any():
+            break
+        kept &= ~worst
+    # Bins of which most of the profile is missing say nothing.
+    known = (information > 0) & (np.where(kept, profile, 0).sum(axis=0) >= LEAST_COVERAGE)
+    value = np.where(known, spectrum, np.nan).astype(np.float32)
+    sigma = np.sqrt(np.divide(1.0, information, out=np.full(total.size, np.nan), where=known)).astype(np.float32)
+    joined = np.bitwise_or.reduce(np.where(profile > LEAST_PART, dq & ~DEAD, 0), axis=0)
+    flags = np.where(known, joined, joined | DEAD).astype(np.uint32)
+    return Extracted(value, sigma, flags, profile, int((usable & ~kept).sum()))
+
+
+def _make_splines(position, spacing, usable):
+    """Return cubic B-splines (term, row, bin) over the positions that are used."""
+    low, high = position[usable].min(), position[usable].max()
+    n = max(1, int(np.ceil((high - low) / spacing)))
+    knots = np.concatenate([np.full(3, low), np.linspace(low, high, n + 1), np.full(3, high)])
+    design = BSpline.design_matrix(np.clip(position, low, high).ravel(), knots, 3)
+    return design.tocsc(), (n + 3, *position.shape)
+
+
+def _fit_profile(data, weight, spectrum, model):
+    """Return the profile (row, bin) that explains the data by the spectrum."""
+    (design, (n_term, *shape)), order = model
+    along = legendre.legvander(np.linspace(-1, 1, shape[1]), order)
+    scale = (np.sqrt(weight) * spectrum).ravel()
+    columns = [
+        design.multiply((scale * np.broadcast_to(factor, shape).ravel())[:, np.newaxis]).tocsc() for factor in along.T
+    ]
+    normal = np.block([[(one.T @ other).toarray() for other in columns] for one in columns])
+    right = np.concatenate([one.T @ (np.sqrt(weight) * data).ravel() for one in columns])
+    if not np.trace(normal) > 0:
+        raise ReductionError("no light to see a profile by: take a brighter source, or sum the slice")
+    normal += np.eye(len(normal)) * 1e-9 * np.trace(normal) / len(normal)
+    coefficients = np.linalg.solve(normal, right).reshape(order + 1, n_term)
+    profile = sum((design @ own).reshape(shape) * factor for own, factor in zip(coefficients, along.T, strict=True))
+    profile = np.maximum(profile, 0)
+    total = profile.sum(axis=0)
+    return np.divide(profile, total, out=np.zeros(shape), where=total > 0)
+
+
+def _check_geometry(rate, edges, wavelength_um, grid_um):
+    """Refuse slices and wavelengths that do not fit the frame or the grid."""
+    n_slice, _, nx = wavelength_um.shape
+    if rate.ndim != 2 or edges.shape != (n_slice, 2, nx) or rate.shape[1] != nx:
+        raise ValueError(f"frame {rate.shape}, edges {edges.shape}, wavelengths {wavelength_um.shape}")
+    short = np.flatnonzero(~(edges[:, 1] - edges[:, 0] > 0).all(axis=1))
+    if short.size:
+        raise ReductionError(f"slices {', '.join(map(str, short))} have no length: trace them again")
+    off = np.flatnonzero((edges[:, 1].max(axis=1) < 0) | (edges[:, 0].min(axis=1) > rate.shape[0] - 1))
+    if off.size:
+        raise ReductionError(f"slices {', '.join(map(str, off))} are not on the frame {rate.shape}: take its own traces")
+    low, high = np.nanmin(wavelength_um), np.nanmax(wavelength_um)
+    if not (low <= grid_um[-1] and high >= grid_um[0]):
+        raise ReductionError(
+            f"wavelengths of {low:.4g} to {high:.4g} um, none on the grid of {grid_um[0]:.4g} to {grid_um[-1]:.4g} um:"
+            " take the solution or the grid of the mode"
+        )
+
+
+@njit(**FLAGS)
+def _cut_kernel(xy, n, axis, limit, above, out):
+    """Write the part of a polygon on one side of a line; return its number of corners."""
+    m = 0
+    for i in range(n):
+        j = i + 1 if i + 1 < n else 0
+        a, b = xy[i, axis] - limit, xy[j, axis] - limit
+        if not above:
+            a, b = -a, -b
+        if a >= 0:
+            out[m, 0], out[m, 1] = xy[i, 0], xy[i, 1]
+            m += 1
+        if (a >= 0) != (b >= 0):
+            t = a / (a - b)
+            out[m, 0] = xy[i, 0] + t * (xy[j, 0] - xy[i, 0])
+            out[m, 1] = xy[i, 1] + t * (xy[j, 1] - xy[i, 1])
+            m += 1
+    return m
+
+
+@njit(**FLAGS)
+def _area_kernel(xy, n):
+    """Return the area of a polygon."""
+    total = 0.0
+    for i in range(n):
+        j = i + 1 if i + 1 < n else 0
+        total += (xy[i, 0] - xy[0, 0]) * (xy[j, 1] - xy[0, 1]) - (xy[j, 0] - xy[0, 0]) * (xy[i, 1] - xy[0, 1])
+    return abs(total) / 2
+
+
+@njit(**FLAGS)
+def _take_middle_kernel(values, x):
+    """Return the value on the border before column x: midway, and linear at both ends."""
+    n = values.size
+    if x == 0:
+        return 1.5 * values[0] - 0.5 * values[1]
+    if x == n:
+        return 1.5 * values[n - 1] - 0.5 * values[n - 2]
+    return 0.5 * (values[x - 1] + values[x])
+
+
+@njit(**FLAGS)
+def _place_corner_kernel(y, lower, upper, wavelength, bins):
+    """Return position and bin (both from the first one's border) of a corner on a border of columns."""
+    n = wavelength.size
+    position = (y - lower) / (upper - lower) * n
+    if n == 1:
+        return position, (wavelength[0] - bins[0]) / bins[1]
+    k = min(max(int(position - 0.5), 0), n - 2)
+    value = wavelength[k] + (position - 0.5 - k) * (wavelength[k + 1] - wavelength[k])
+    return position, (value - bins[0]) / bins[1]
+
+
+@njit(**FLAGS)
+def _spread_kernel(quad, pixel, work, sums, joined):
+    """Add a pixel to the bins that it overlaps."""
+    value, variance, flags, usable = pixel
+    strip, half, cell = work
+    whole = _area_kernel(quad, 4)
+    n_position, n_bin = joined.shape
+    first = max(0, int(np.floor(quad[:4, 0].min())))
+    last = min(n_position - 1, int(np.floor(quad[:4, 0].max())))
+    for k in range(first, last + 1):
+        n = _cut_kernel(quad, 4, 0, k, True, half)
+        n = _cut_kernel(half, n, 0, k + 1, False, strip)
+        if n < 3:
+            continue
+        low, high = strip[0, 1], strip[0, 1]
+        for i in range(1, n):
+            low, high = min(low, strip[i, 1]), max(high, strip[i, 1])
+        for b in range(max(0, int(np.floor(low))), min(n_bin - 1, int(np.floor(high))) + 1):
+            m = _cut_kernel(strip, n, 1, b, True, half)
+            m = _cut_kernel(half, m, 1, b + 1, False, cell)
+            area = _area_kernel(cell, m) if m > 2 else 0.0
+            if area > LEAST_PART:
+                joined[k, b] |= flags
+            if usable and area > 0:
+                part = area / whole
+                sums[0, k, b] += part * value
+                sums[1, k, b] += part * part * variance
+                sums[2, k, b] += area
+                sums[3, k, b] += part * variance
+
+
+@njit(**FLAGS)
+def _rectify_slice_kernel(rate, error, dq, edges, wavelength, bins, sums, joined):
+    """Add the pixels of a slice to its bins."""
+    ny, nx = rate.shape
+    n = wavelength.shape[0]
+    quad = np.empty((4, 2))
+    work = np.empty((12, 2)), np.empty((12, 2)), np.empty((12, 2))
+    before, after = np.empty(n), np.empty(n)
+    for k in range(n):
+        after[k] = _take_middle_kernel(wavelength[k], 0)
+    for x in range(nx):
+        before[:] = after
+        for k in range(n):
+            after[k] = _take_middle_kernel(wavelength[k], x + 1)
+        lower = _take_middle_kernel(edges[0], x), _take_middle_kernel(edges[0], x + 1)
+        upper = _take_middle_kernel(edges[1], x), _take_middle_kernel(edges[1], x + 1)
+        first = max(0, int(np.floor(min(lower[0], lower[1]) - 0.5)))
+        last = min(ny - 1, int(np.ceil(max(upper[0], upper[1]) + 0.5)))
+        low = min(before.min(), after.min()) - 2 * abs(after[0] - before[0])
+        high = max(before.max(), after.max()) + 2 * abs(after[0] - before[0])
+        if not (high > bins[0] and low < bins[0] + bins[1] * joined.shape[1]):
+            continue
+        for y in range(first, last + 1):
+            quad[0] = _place_corner_kernel(y - 0.5, lower[0], upper[0], before, bins)
+            quad[1] = _place_corner_kernel(y - 0.5, lower[1], upper[1], after, bins)
+            quad[2] = _place_corner_kernel(y + 0.5, lower[1], upper[1], after, bins)
+            quad[3] = _place_corner_kernel(y + 0.5, lower[0], upper[0], before, bins)
+            usable = dq[y, x] & DEAD == 0 and np.isfinite(rate[y, x]) and np.isfinite(error[y, x])
+            pixel = float(rate[y, x]), float(error[y, x]) ** 2, dq[y, x] & ~DEAD, usable
+            _spread_kernel(quad, pixel, work, sums, joined)
+
+
+@njit(parallel=True, nogil=True, **FLAGS)
+def _rectify_kernel(rate, error, dq, edges, wavelength, bins, flux, sigma, flags, totals):
+    """Fill the bins of every slice; `totals` gets the variances of bins, alone and with what they share."""
+    n_position, n_bin = flux.shape[1:]
+    for s in prange(flux.shape[0]):
+        sums, joined = np.zeros((4, n_position, n_bin)), np.zeros((n_position, n_bin), np.uint32)
+        if not np.isfinite(wavelength[s]).all():
+            continue
+        _rectify_slice_kernel(rate, error, dq, edges[s], wavelength[s], bins, sums, joined)
+        for k in range(n_position):
+            for b in range(n_bin):
+                covered = sums[2, k, b]
+                if covered >= LEAST_COVERAGE:
+                    flux[s, k, b] = sums[0, k, b] / covered
+                    sigma[s, k, b] = np.sqrt(sums[1, k, b]) / covered
+                    flags[s, k, b] = joined[k, b]
+                    totals[s, 0] += sums[1, k, b]
+                    totals[s, 1] += sums[3, k, b]
