@@ -1,4 +1,4 @@
-"""Level 2 of a slicer: frames rectified to (slice, position, wavelength) in one step, and optimal extraction.
+"""Level 2 of a slicer: frames rectified to (slice, position, wavelength) in one step.
 
 Every pixel of the detector is a quadrilateral in (position along the slice, wavelength): its corners are placed with
 the edges of the slice, which curve, and the wavelengths, which change along it. Each bin takes the part of every pixel
@@ -6,17 +6,14 @@ that overlaps it, by area: exact (Sutherland & Hodgman 1974, Comm. ACM 17, 32), 
 belongs whatever its tilt, and nothing is resampled twice. Neighbouring bins share pixels; `correlation` tells by how
 much the variance of a sum of bins exceeds the sum of their variances.
 
-For a point source, the rows of a slice that `take_rows` cuts out are resampled along the wavelength alone
-(`drs.wavegrid`), which leaves their noise independent, and `extract_profile` adds them with the weights of Horne
-(1986, PASP 98, 609).
+For a point source, `take_rows` cuts out the rows of a slice, to be resampled along the wavelength alone
+(`drs.wavegrid`), which leaves their noise independent, and added by `drs.optimal`.
 """
 
 from typing import NamedTuple
 
 import numpy as np
 from numba import njit, prange
-from numpy.polynomial import legendre
-from scipy.interpolate import BSpline
 
 from drs.dq import Flag
 from drs.errors import ReductionError
@@ -25,7 +22,6 @@ FLAGS = {"cache": True, "error_model": "numpy"}
 DEAD = np.uint32(Flag.DO_NOT_USE)
 LEAST_COVERAGE = 0.5  # of a bin, by pixels that are usable: less and the bin has no value
 LEAST_PART = 1e-3  # of a bin, of a pixel whose flags it gets
-MOST_TURNS = 8  # of profile and rejection
 
 
 class Rectified(NamedTuple):
@@ -45,16 +41,6 @@ class Rows(NamedTuple):
     dq: np.ndarray
     wavelength_um: np.ndarray
     position: np.ndarray
-
-
-class Extracted(NamedTuple):
-    """A spectrum, (bin): `flux`, `error` float32, `dq` uint32; `profile` float64 (row, bin); `n_rejected` int."""
-
-    flux: np.ndarray
-    error: np.ndarray
-    dq: np.ndarray
-    profile: np.ndarray
-    n_rejected: int
 
 
 def rectify_frame(rate, error, dq, edges, wavelength_um, grid_um):
@@ -89,8 +75,9 @@ def rectify_frame(rate, error, dq, edges, wavelength_um, grid_um):
     step = grid_um[1] - grid_um[0] if grid_um.size > 1 else abs(wavelength_um[0, 0, 1] - wavelength_um[0, 0, 0])
     out = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32), np.full(shape, DEAD, np.uint32)
     sums, bins = np.zeros((shape[0], 2)), (grid_um[0] - step / 2, step)
-    frame = (np.ascontiguousarray(rate), np.ascontiguousarray(error), np.ascontiguousarray(dq))
-    _rectify_kernel(*frame, np.ascontiguousarray(edges, float), wavelength_um, bins, *out, sums)
+    frame = [np.ascontiguousarray(array) for array in (rate, error, dq)]
+    geometry = [np.ascontiguousarray(array, float) for array in (edges, wavelength_um)]
+    _rectify_kernel(*frame, *geometry, bins, *out, sums)
     own, all_ = sums.sum(axis=0)
     return Rectified(*out, float(np.sqrt(all_ / own)) if own > 0 else 1.0)
 
@@ -134,89 +121,6 @@ def take_rows(rate, error, dq, edges, wavelength_um):
     return Rows(rate[cut].copy(), error[cut].copy(), flags, low + (position - left) * (high - low), position)
 
 
-def extract_profile(flux, error, dq, position, *, knot_spacing=1.0, order=2, clip_sigma=5.0):
-    """Return the Extracted spectrum of a source from independent rows of one wavelength per bin (Horne 1986).
-
-    The profile is a cubic spline of the position with coefficients that are polynomials of the bin, fitted to the rows
-    over the spectrum, not negative and of sum 1; the flux is sum(P D / V) / sum(P^2 / V), its variance
-    1 / sum(P^2 / V). Samples off the profile by more than `clip_sigma` are left out, the worst of each bin at a time.
-
-    Parameters
-    ----------
-    flux, error : ndarray, float32, (row, bin)
-        Without sky. The errors should not follow the noise of the flux, or the faint is weighted up.
-    dq : ndarray, uint32, (row, bin)
-    position : ndarray, float64, (row, bin)
-        Of the centre of the row along the slice, spaxels.
-    knot_spacing : float, optional
-        Of the spline, spaxels.
-    order : int, optional
-        Of the change of the profile along the bins.
-    clip_sigma : float, optional
-
-    Raises
-    ------
-    ReductionError
-        No light to see a profile by.
-    """
-    if not flux.shape == error.shape == dq.shape == position.shape:
-        raise ValueError(f"flux {flux.shape}, error {error.shape}, dq {dq.shape}, position {position.shape}")
-    usable = (dq & DEAD == 0) & np.isfinite(flux) & np.isfinite(error) & (error > 0)
-    if not usable.any():
-        raise ReductionError("no usable sample to extract a spectrum from")
-    data = np.where(usable, flux, 0).astype(float)
-    weight = np.where(usable, 1 / np.where(usable, error, 1).astype(float) ** 2, 0)
-    kept, basis = usable.copy(), _make_splines(position, knot_spacing, usable)
-    profile = np.where(usable.any(axis=1)[:, np.newaxis], 1.0 / usable.any(axis=1).sum(), 0.0)
-    spectrum = data.sum(axis=0)
-    for _ in range(MOST_TURNS):
-        profile = _fit_profile(data, np.where(kept, weight, 0), spectrum, (basis, order))
-        information = (np.where(kept, weight, 0) * profile**2).sum(axis=0)
-        total = (np.where(kept, weight, 0) * profile * data).sum(axis=0)
-        spectrum = np.divide(total, information, out=np.zeros(total.size), where=information > 0)
-        away = np.where(kept, (data - spectrum * profile) ** 2 * weight, 0)
-        worst = (away > clip_sigma**2) & (away == away.max(axis=0))
-        if not worst.any():
-            break
-        kept &= ~worst
-    # Bins of which most of the profile is missing say nothing.
-    known = (information > 0) & (np.where(kept, profile, 0).sum(axis=0) >= LEAST_COVERAGE)
-    value = np.where(known, spectrum, np.nan).astype(np.float32)
-    sigma = np.sqrt(np.divide(1.0, information, out=np.full(total.size, np.nan), where=known)).astype(np.float32)
-    joined = np.bitwise_or.reduce(np.where(profile > LEAST_PART, dq & ~DEAD, 0), axis=0)
-    flags = np.where(known, joined, joined | DEAD).astype(np.uint32)
-    return Extracted(value, sigma, flags, profile, int((usable & ~kept).sum()))
-
-
-def _make_splines(position, spacing, usable):
-    """Return cubic B-splines (term, row, bin) over the positions that are used."""
-    low, high = position[usable].min(), position[usable].max()
-    n = max(1, int(np.ceil((high - low) / spacing)))
-    knots = np.concatenate([np.full(3, low), np.linspace(low, high, n + 1), np.full(3, high)])
-    design = BSpline.design_matrix(np.clip(position, low, high).ravel(), knots, 3)
-    return design.tocsc(), (n + 3, *position.shape)
-
-
-def _fit_profile(data, weight, spectrum, model):
-    """Return the profile (row, bin) that explains the data by the spectrum."""
-    (design, (n_term, *shape)), order = model
-    along = legendre.legvander(np.linspace(-1, 1, shape[1]), order)
-    scale = (np.sqrt(weight) * spectrum).ravel()
-    columns = [
-        design.multiply((scale * np.broadcast_to(factor, shape).ravel())[:, np.newaxis]).tocsc() for factor in along.T
-    ]
-    normal = np.block([[(one.T @ other).toarray() for other in columns] for one in columns])
-    right = np.concatenate([one.T @ (np.sqrt(weight) * data).ravel() for one in columns])
-    if not np.trace(normal) > 0:
-        raise ReductionError("no light to see a profile by: take a brighter source, or sum the slice")
-    normal += np.eye(len(normal)) * 1e-9 * np.trace(normal) / len(normal)
-    coefficients = np.linalg.solve(normal, right).reshape(order + 1, n_term)
-    profile = sum((design @ own).reshape(shape) * factor for own, factor in zip(coefficients, along.T, strict=True))
-    profile = np.maximum(profile, 0)
-    total = profile.sum(axis=0)
-    return np.divide(profile, total, out=np.zeros(shape), where=total > 0)
-
-
 def _check_geometry(rate, edges, wavelength_um, grid_um):
     """Refuse slices and wavelengths that do not fit the frame or the grid."""
     n_slice, _, nx = wavelength_um.shape
@@ -227,7 +131,9 @@ def _check_geometry(rate, edges, wavelength_um, grid_um):
         raise ReductionError(f"slices {', '.join(map(str, short))} have no length: trace them again")
     off = np.flatnonzero((edges[:, 1].max(axis=1) < 0) | (edges[:, 0].min(axis=1) > rate.shape[0] - 1))
     if off.size:
-        raise ReductionError(f"slices {', '.join(map(str, off))} are not on the frame {rate.shape}: take its own traces")
+        raise ReductionError(
+            f"slices {', '.join(map(str, off))} are not on the frame {rate.shape}: take its own traces"
+        )
     low, high = np.nanmin(wavelength_um), np.nanmax(wavelength_um)
     if not (low <= grid_um[-1] and high >= grid_um[0]):
         raise ReductionError(
@@ -296,8 +202,10 @@ def _spread_kernel(quad, pixel, work, sums, joined):
     strip, half, cell = work
     whole = _area_kernel(quad, 4)
     n_position, n_bin = joined.shape
-    first = max(0, int(np.floor(quad[:4, 0].min())))
-    last = min(n_position - 1, int(np.floor(quad[:4, 0].max())))
+    least, most = quad[0, 0], quad[0, 0]
+    for i in range(1, 4):
+        least, most = min(least, quad[i, 0]), max(most, quad[i, 0])
+    first, last = max(0, int(np.floor(least))), min(n_position - 1, int(np.floor(most)))
     for k in range(first, last + 1):
         n = _cut_kernel(quad, 4, 0, k, True, half)
         n = _cut_kernel(half, n, 0, k + 1, False, strip)
@@ -343,10 +251,10 @@ def _rectify_slice_kernel(rate, error, dq, edges, wavelength, bins, sums, joined
         if not (high > bins[0] and low < bins[0] + bins[1] * joined.shape[1]):
             continue
         for y in range(first, last + 1):
-            quad[0] = _place_corner_kernel(y - 0.5, lower[0], upper[0], before, bins)
-            quad[1] = _place_corner_kernel(y - 0.5, lower[1], upper[1], after, bins)
-            quad[2] = _place_corner_kernel(y + 0.5, lower[1], upper[1], after, bins)
-            quad[3] = _place_corner_kernel(y + 0.5, lower[0], upper[0], before, bins)
+            quad[0, 0], quad[0, 1] = _place_corner_kernel(y - 0.5, lower[0], upper[0], before, bins)
+            quad[1, 0], quad[1, 1] = _place_corner_kernel(y - 0.5, lower[1], upper[1], after, bins)
+            quad[2, 0], quad[2, 1] = _place_corner_kernel(y + 0.5, lower[1], upper[1], after, bins)
+            quad[3, 0], quad[3, 1] = _place_corner_kernel(y + 0.5, lower[0], upper[0], before, bins)
             usable = dq[y, x] & DEAD == 0 and np.isfinite(rate[y, x]) and np.isfinite(error[y, x])
             pixel = float(rate[y, x]), float(error[y, x]) ** 2, dq[y, x] & ~DEAD, usable
             _spread_kernel(quad, pixel, work, sums, joined)

@@ -68,7 +68,7 @@ def test_narrow_bands_and_falling_wavelengths():
 def test_a_wrong_lamp_is_refused(lamp, wrong, n_column):
     _, truth, _ = make_wavelengths(n_column)
     listed = merge_list(*read_lists([LISTS / f"{wrong}.ecsv"], truth.min(), truth.max()), FWHM_PIX * STEP_UM)
-    with pytest.raises(ReductionError, match="check (the )?lamp"):
+    with pytest.raises(ReductionError, match=r"check (the )?lamp"):
         solve(lamp, n_column=n_column, listed=listed)
 
 
@@ -139,7 +139,7 @@ def test_too_few_lines_are_refused():
     with pytest.raises(ReductionError, match="0 lines to check the wavelengths by"):
         check_wavelengths(none, listed, truth)
     lines = find_lines(*spectra, fwhm_pix=FWHM_PIX)
-    with pytest.raises(ReductionError, match="check (the )?lamp"):
+    with pytest.raises(ReductionError, match=r"check (the )?lamp"):
         solve_wavelengths(lines, listed, guess + 0.3, place)
     with pytest.raises(ReductionError, match=r"of 5 wavelengths .* too few for"):
         solve("xenon", n_column=1400)
