@@ -19,6 +19,7 @@ DEAD = np.uint32(Flag.DO_NOT_USE)
 SATURATED = np.uint32(Flag.SATURATED)
 FWHM_PER_SIGMA = 2 * np.sqrt(2 * np.log(2))
 WIDTHS = 0.6, 1.6  # of a line, of what is expected
+LEAST_USABLE = 0.8  # of the columns of a line; of its core, all
 MOST_TURNS = 40
 FAINT = 0.05  # of a line's intensity, that a neighbour may have at most
 
@@ -94,7 +95,7 @@ def find_lines(flux, error, dq, *, fwhm_pix, least_sigma=10.0):
     flux, error : ndarray, float32, (spectrum, column)
         One unit; NaN where there is no value.
     dq : ndarray, uint32, (spectrum, column)
-        Lines with DO_NOT_USE in them are left out, with SATURATED left out and counted.
+        Lines with DO_NOT_USE in their core are left out, with SATURATED left out and counted.
     fwhm_pix : float
         Of a line, in columns.
     least_sigma : float, optional
@@ -139,6 +140,8 @@ def _sum_kernel(flux, error, x, half, values, normal, right):
         z = (i - centre) / width
         shape = np.exp(-0.5 * z * z)
         slope[0], slope[1], slope[2], slope[3] = shape, height * shape * z / width, height * shape * z * z / width, 1.0
+        if not (np.isfinite(flux[i]) and error[i] > 0):
+            continue
         weight = 1.0 / np.float64(error[i]) ** 2
         away = flux[i] - height * shape - level
         chi2 += weight * away * away
@@ -169,7 +172,9 @@ def _solve_kernel(matrix, right):
 @njit(**FLAGS)
 def _fit_line_kernel(flux, error, x, half, width, out):
     """Write centre, error, height, width, chi-square of the line at a peak; return whether the fit settled."""
-    level = min(flux[x - half], flux[x + half])
+    level = flux[x]
+    for i in range(x - half, x + half + 1):
+        level = min(level, flux[i]) if np.isfinite(flux[i]) else level
     values = np.array([flux[x] - level, float(x), width, level])
     normal, right, damping, settled = np.empty((4, 4)), np.empty(4), 1e-3, False
     trial_normal, trial_right = np.empty((4, 4)), np.empty(4)
@@ -200,6 +205,18 @@ def _fit_line_kernel(flux, error, x, half, width, out):
 
 
 @njit(**FLAGS)
+def _is_usable_kernel(dq, flux, x, half):
+    """Return whether nothing around a column is saturated, its core is usable, and most of the rest."""
+    n = 0
+    for i in range(x - half, x + half + 1):
+        good = np.isfinite(flux[i])
+        if dq[i] & SATURATED or (not good and 2 * abs(i - x) <= half):
+            return False
+        n += good
+    return n >= LEAST_USABLE * (2 * half + 1)
+
+
+@njit(**FLAGS)
 def _count_saturated_kernel(dq, half):
     """Return how many runs of saturated columns there are, those near each other one."""
     n, last = 0, -dq.size
@@ -216,15 +233,16 @@ def _find_lines_kernel(flux, error, dq, options, found, count):
     half, width, least_sigma = options
     n_column = flux.shape[1]
     for spectrum in prange(flux.shape[0]):
-        own, sigma, out, n = flux[spectrum], error[spectrum], np.empty(5), 0
+        own, sigma, out, n = flux[spectrum].copy(), error[spectrum], np.empty(5), 0
+        for x in range(n_column):
+            if dq[spectrum, x] & DEAD or not sigma[x] > 0:
+                own[x] = np.nan
         for x in range(half, n_column - half):
-            usable, saturated = True, False
-            for i in range(x - half, x + half + 1):
-                saturated |= dq[spectrum, i] & SATURATED != 0
-                usable &= dq[spectrum, i] & DEAD == 0 and np.isfinite(own[i]) and sigma[i] > 0
-            if saturated:
-                continue
-            if usable and n < found.shape[1] and _is_peak_kernel(own, sigma, x, half, least_sigma):
+            if (
+                _is_usable_kernel(dq[spectrum], own, x, half)
+                and n < found.shape[1]
+                and _is_peak_kernel(own, sigma, x, half, least_sigma)
+            ):
                 settled = _fit_line_kernel(own, sigma, x, half, width, out)
                 if settled and out[2] > 0 and WIDTHS[0] * width < out[3] < WIDTHS[1] * width:
                     found[spectrum, n] = out

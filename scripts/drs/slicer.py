@@ -74,11 +74,12 @@ def rectify_frame(rate, error, dq, edges, wavelength_um, grid_um):
     shape = (*wavelength_um.shape[:2], grid_um.size)
     step = grid_um[1] - grid_um[0] if grid_um.size > 1 else abs(wavelength_um[0, 0, 1] - wavelength_um[0, 0, 0])
     out = np.full(shape, np.nan, np.float32), np.full(shape, np.nan, np.float32), np.full(shape, DEAD, np.uint32)
-    sums, bins = np.zeros((shape[0], 2)), (grid_um[0] - step / 2, step)
-    frame = [np.ascontiguousarray(array) for array in (rate, error, dq)]
-    geometry = [np.ascontiguousarray(array, float) for array in (edges, wavelength_um)]
-    _rectify_kernel(*frame, *geometry, bins, *out, sums)
-    own, all_ = sums.sum(axis=0)
+    known = np.isfinite(wavelength_um).all(axis=(1, 2))
+    sums, bins = np.where(known[:, np.newaxis], [0.0, 0.0], np.nan), (grid_um[0] - step / 2, step)
+    frame = tuple(np.ascontiguousarray(array) for array in (rate, error, dq))
+    geometry = tuple(np.ascontiguousarray(array, float) for array in (edges, wavelength_um))
+    _rectify_kernel(frame, geometry, bins, *out, sums)
+    own, all_ = np.nansum(sums, axis=0)
     return Rectified(*out, float(np.sqrt(all_ / own)) if own > 0 else 1.0)
 
 
@@ -207,16 +208,16 @@ def _spread_kernel(quad, pixel, work, sums, joined):
         least, most = min(least, quad[i, 0]), max(most, quad[i, 0])
     first, last = max(0, int(np.floor(least))), min(n_position - 1, int(np.floor(most)))
     for k in range(first, last + 1):
-        n = _cut_kernel(quad, 4, 0, k, True, half)
-        n = _cut_kernel(half, n, 0, k + 1, False, strip)
+        n = _cut_kernel(quad, 4, 0, float(k), True, half)
+        n = _cut_kernel(half, n, 0, k + 1.0, False, strip)
         if n < 3:
             continue
         low, high = strip[0, 1], strip[0, 1]
         for i in range(1, n):
             low, high = min(low, strip[i, 1]), max(high, strip[i, 1])
         for b in range(max(0, int(np.floor(low))), min(n_bin - 1, int(np.floor(high))) + 1):
-            m = _cut_kernel(strip, n, 1, b, True, half)
-            m = _cut_kernel(half, m, 1, b + 1, False, cell)
+            m = _cut_kernel(strip, n, 1, float(b), True, half)
+            m = _cut_kernel(half, m, 1, b + 1.0, False, cell)
             area = _area_kernel(cell, m) if m > 2 else 0.0
             if area > LEAST_PART:
                 joined[k, b] |= flags
@@ -226,6 +227,16 @@ def _spread_kernel(quad, pixel, work, sums, joined):
                 sums[1, k, b] += part * part * variance
                 sums[2, k, b] += area
                 sums[3, k, b] += part * variance
+
+
+@njit(**FLAGS)
+def _find_range_kernel(before, after):
+    """Return the least and the most wavelength that a column can have, with a margin."""
+    low, high, margin = before[0], before[0], 2 * abs(after[0] - before[0])
+    for k in range(before.size):
+        low = min(low, before[k], after[k])
+        high = max(high, before[k], after[k])
+    return low - margin, high + margin
 
 
 @njit(**FLAGS)
@@ -246,8 +257,7 @@ def _rectify_slice_kernel(rate, error, dq, edges, wavelength, bins, sums, joined
         upper = _take_middle_kernel(edges[1], x), _take_middle_kernel(edges[1], x + 1)
         first = max(0, int(np.floor(min(lower[0], lower[1]) - 0.5)))
         last = min(ny - 1, int(np.ceil(max(upper[0], upper[1]) + 0.5)))
-        low = min(before.min(), after.min()) - 2 * abs(after[0] - before[0])
-        high = max(before.max(), after.max()) + 2 * abs(after[0] - before[0])
+        low, high = _find_range_kernel(before, after)
         if not (high > bins[0] and low < bins[0] + bins[1] * joined.shape[1]):
             continue
         for y in range(first, last + 1):
@@ -260,21 +270,30 @@ def _rectify_slice_kernel(rate, error, dq, edges, wavelength, bins, sums, joined
             _spread_kernel(quad, pixel, work, sums, joined)
 
 
+@njit(**FLAGS)
+def _fill_slice_kernel(sums, joined, flux, sigma, flags):
+    """Fill the bins of a slice; return their variances, summed alone and with what they share."""
+    alone, shared = 0.0, 0.0
+    for k in range(flux.shape[0]):
+        for b in range(flux.shape[1]):
+            covered = sums[2, k, b]
+            if covered >= LEAST_COVERAGE:
+                flux[k, b] = sums[0, k, b] / covered
+                sigma[k, b] = np.sqrt(sums[1, k, b]) / covered
+                flags[k, b] = joined[k, b]
+                alone += sums[1, k, b]
+                shared += sums[3, k, b]
+    return alone, shared
+
+
 @njit(parallel=True, nogil=True, **FLAGS)
-def _rectify_kernel(rate, error, dq, edges, wavelength, bins, flux, sigma, flags, totals):
-    """Fill the bins of every slice; `totals` gets the variances of bins, alone and with what they share."""
-    n_position, n_bin = flux.shape[1:]
+def _rectify_kernel(frame, geometry, bins, flux, sigma, flags, totals):
+    """Fill the bins of every slice that has wavelengths; `totals` gets the variances of `_fill_slice_kernel`."""
+    rate, error, dq = frame
+    edges, wavelength = geometry
     for s in prange(flux.shape[0]):
-        sums, joined = np.zeros((4, n_position, n_bin)), np.zeros((n_position, n_bin), np.uint32)
-        if not np.isfinite(wavelength[s]).all():
-            continue
-        _rectify_slice_kernel(rate, error, dq, edges[s], wavelength[s], bins, sums, joined)
-        for k in range(n_position):
-            for b in range(n_bin):
-                covered = sums[2, k, b]
-                if covered >= LEAST_COVERAGE:
-                    flux[s, k, b] = sums[0, k, b] / covered
-                    sigma[s, k, b] = np.sqrt(sums[1, k, b]) / covered
-                    flags[s, k, b] = joined[k, b]
-                    totals[s, 0] += sums[1, k, b]
-                    totals[s, 1] += sums[3, k, b]
+        if np.isfinite(totals[s, 0]):
+            sums = np.zeros((4, flux.shape[1], flux.shape[2]))
+            joined = np.zeros((flux.shape[1], flux.shape[2]), np.uint32)
+            _rectify_slice_kernel(rate, error, dq, edges[s], wavelength[s], bins, sums, joined)
+            totals[s, 0], totals[s, 1] = _fill_slice_kernel(sums, joined, flux[s], sigma[s], flags[s])

@@ -279,7 +279,8 @@ def _solve_clipped(basis, target, error, kept):
     weight = 1 / np.hypot(error, LEAST_ERROR_PIX)
     for _ in range(8):
         scaled = basis[kept] * weight[kept, np.newaxis]
-        coefficients = np.linalg.lstsq(scaled, target[kept] * weight[kept], rcond=1e-10)[0]
+        normal, right = scaled.T @ scaled, scaled.T @ (target[kept] * weight[kept])
+        coefficients = np.linalg.lstsq(normal, right, rcond=1e-12)[0]
         away = np.abs(target - basis @ coefficients) * weight
         width = max(1.0, 1.4826 * np.median(away[kept]))
         new = kept & (away < CLIP_SIGMA * width)

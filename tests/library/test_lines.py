@@ -59,6 +59,8 @@ def test_bad_columns_hits_and_blends_are_left_out():
     error[0, 33] = 100
     lines = find_lines(rate, error, dq, fwhm_pix=FWHM_PIX)
     np.testing.assert_allclose(lines.column, [45], atol=0.05)
+    rate[0, 47] = np.nan  # one column of its wing is not missed
+    np.testing.assert_allclose(find_lines(rate, error, dq, fwhm_pix=FWHM_PIX).column, [45], atol=0.05)
     rate[0, 46] = np.nan
     assert find_lines(rate, error, dq, fwhm_pix=FWHM_PIX).column.size == 0
 
