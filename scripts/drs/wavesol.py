@@ -21,7 +21,7 @@ SEARCH_TOLERANCE_PIX = 1.5
 TOLERANCES_PIX = 3.0, 2.0, 1.2, 0.8, 0.5
 OWN_TOLERANCE_PIX = 1.0  # of a line from the first fit, to be in that of its slice
 TABLE_STEP_PIX = 0.1
-MOST_SEARCHED = 20000  # lines; more make the search slower and no surer
+MOST_SEARCHED = 4000  # lines; more make the search slower and no surer
 MOST_LISTED = 3  # lines of the list, of the lines in a spectrum: the brightest
 LEAST_MATCHED = 0.6  # of the lines found
 N_DECOY = 7
@@ -204,7 +204,10 @@ def _choose_listed(line_list, found, guess_um, most):
 
 def _search_match(found, listed, n_column, most):
     """Return the shift (columns) and stretch of the guess at which most lines are on lines of the list."""
-    chosen = np.linspace(0, found.column.size - 1, min(MOST_SEARCHED, found.column.size)).astype(int)
+    # Whole spectra: every n-th line might always be the same one.
+    lit = np.unique(found.spectrum)
+    lit = lit[:: max(1, int(np.ceil(found.spectrum.size / MOST_SEARCHED)))]
+    chosen = np.flatnonzero(np.isin(found.spectrum, lit))
     step = np.median(np.abs(found.step_um))
     reach = most[0] + most[1] * n_column / 2 + 2
     start = found.guess_um.min() - reach * step
