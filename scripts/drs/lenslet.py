@@ -213,9 +213,9 @@ def _count_band_kernel(members, first_row, n_row):
 
 
 @njit(**FLAGS)
-def _add_normal_kernel(x, data, weight, dq, matrix, members, normal, right, flags):
+def _add_normal_kernel(x, planes, matrix, members, normal, right, flags):
     """Write the normal equations of a column: normal[i, b] = sum w P_i P_i+b, right[i] = sum w P_i d; and flags."""
-    profile, first_row, first_column = matrix
+    (data, weight, dq), (profile, first_row, first_column) = planes, matrix
     n_row, ny = profile.shape[2], data.shape[0]
     for i in range(members.size):
         own = members[i]
@@ -323,7 +323,7 @@ def _extract_columns_kernel(data, weight, dq, profile, first_row, first_column, 
         normal, right, joined = np.empty((n, width)), np.empty(n), np.zeros(n, np.uint32)
         matrix = profile, first_row, first_column
         normal[:] = 0
-        _add_normal_kernel(x, data, weight, dq, matrix, members, normal, right, joined)
+        _add_normal_kernel(x, (data, weight, dq), matrix, members, normal, right, joined)
         factor, pivot, known = np.zeros((n, width)), np.empty(n), np.empty(n, np.bool_)
         _factorise_kernel(normal, factor, pivot, known)
         inverse, solution = np.zeros((n, width)), np.zeros(n)
