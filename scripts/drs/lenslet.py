@@ -111,7 +111,7 @@ def extract_spectra(rate, error, dq, matrix, *, iterations=0, nonnegative=False)
     flags = np.full(size, DEAD, np.uint32)
     order = np.lexsort((np.arange(size[0]), matrix.first_row))
     options = int(iterations), bool(nonnegative)
-    _extract_columns_kernel(data, weight, dq, *matrix, order, options, flux, sigma, flags)
+    _extract_columns_kernel((data, weight, dq), tuple(matrix), order, options, (flux, sigma, flags))
     return Spectra(flux, sigma, flags)
 
 
@@ -311,8 +311,10 @@ def _relax_kernel(normal, known, right, turns, positive, flux):
 
 
 @njit(parallel=True, nogil=True, **FLAGS)
-def _extract_columns_kernel(data, weight, dq, profile, first_row, first_column, order, options, flux, sigma, flags):
+def _extract_columns_kernel(planes, matrix, order, options, result):
     """Extract the spectra of every column of the frame."""
+    (data, weight, dq), (flux, sigma, flags) = planes, result
+    profile, first_row, first_column = matrix
     iterations, nonnegative = options
     n_lenslet, n_column, n_row = profile.shape
     for x in prange(data.shape[1]):
@@ -321,9 +323,8 @@ def _extract_columns_kernel(data, weight, dq, profile, first_row, first_column, 
         members = found[:n]
         width = _count_band_kernel(members, first_row, n_row) + 1
         normal, right, joined = np.empty((n, width)), np.empty(n), np.zeros(n, np.uint32)
-        matrix = profile, first_row, first_column
         normal[:] = 0
-        _add_normal_kernel(x, (data, weight, dq), matrix, members, normal, right, joined)
+        _add_normal_kernel(x, (data, weight, dq), (profile, first_row, first_column), members, normal, right, joined)
         factor, pivot, known = np.zeros((n, width)), np.empty(n), np.empty(n, np.bool_)
         _factorise_kernel(normal, factor, pivot, known)
         inverse, solution = np.zeros((n, width)), np.zeros(n)
