@@ -87,7 +87,7 @@ def resample_spectra(flux, error, dq, wavelength_um, grid_um):
     step = grid_um[1] - grid_um[0] if grid_um.size > 1 else 2 * abs(edges[0, 1] - edges[0, 0])
     sums = np.zeros((shape[0], 2))
     bins = grid_um[0] - step / 2, step
-    _resample_kernel(edges, flux, error, dq, bins, *out, sums)
+    _resample_kernel(edges, (flux, error, dq), bins, out, sums)
     own, all_ = sums.sum(axis=0)
     return Resampled(*out, float(np.sqrt(all_ / own)) if own > 0 else 1.0)
 
@@ -104,8 +104,9 @@ def _take_kernel(edges, flux, error, dq, column, limits):
 
 
 @njit(parallel=True, nogil=True, **FLAGS)
-def _resample_kernel(edges, flux, error, dq, bins, new_flux, new_error, new_dq, sums):
+def _resample_kernel(edges, planes, bins, resampled, sums):
     """Fill the bins of every spectrum; `sums` gets the variances of bins, alone and with what they share."""
+    (flux, error, dq), (new_flux, new_error, new_dq) = planes, resampled
     start, step = bins
     n_column = flux.shape[1]
     for spectrum in prange(flux.shape[0]):
