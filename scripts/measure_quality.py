@@ -12,6 +12,9 @@ from drs import cli, product
 from drs.errors import ReductionError
 from drs.image import find_plane
 from drs.quality import measure_quality, pixel_scale_arcsec
+from drs.whitelight import show_as_image
+
+OF_SPECTRA = ("RMCHISQ", "RMREJECT", "RMNDARK", "RMSCATT", "FRMSHIFT", "FRMSHERR", "SKYFROM", "NOISCORR")
 
 
 @cli.command()
@@ -31,7 +34,10 @@ def main(path, source_threshold_sigma, output):
 
 
 def measure(path, measured, source_threshold_sigma):
-    """Return the quality numbers of a product that was not refused."""
+    """Return the quality numbers of a product that was not refused; of a cube, of its white light."""
+    own = {key: measured.keywords[key] for key in OF_SPECTRA if key in measured.keywords}
+    stored = next((list(measured.arrays[name].shape) for name in ("SCI", "RECTMAT") if name in measured.arrays), None)
+    measured = show_as_image(measured)
     if (plane := find_plane(measured.arrays)) is None:
         raise ReductionError(f"{path} has no SCI, COEFFS or DQ: only images and their flags have quality")
     level = measured.keywords.get("DATALVL")
@@ -45,8 +51,8 @@ def measure(path, measured, source_threshold_sigma):
     fwhm_arcsec = None
     if numbers["fwhm_pix"] is not None and scale_arcsec:
         fwhm_arcsec = float(f"{numbers['fwhm_pix'] * scale_arcsec:.6g}")
-    numbers |= {"scale_arcsec": scale_arcsec, "fwhm_arcsec": fwhm_arcsec}
-    return {"measured": numbers, "shape": list(plane[0].shape)}
+    numbers |= {"scale_arcsec": scale_arcsec, "fwhm_arcsec": fwhm_arcsec} | ({"spectra": own} if own else {})
+    return {"measured": numbers, "shape": stored or list(plane[0].shape)}
 
 
 def describe(path, measured):

@@ -11,6 +11,7 @@ from drs import cli, product
 from drs.errors import ReductionError
 from drs.image import Image, find_plane
 from drs.preview import find_compass, render_placeholder, render_preview
+from drs.whitelight import show_as_image
 
 
 @cli.command()
@@ -25,7 +26,8 @@ def main(path, max_size_pix, output):
 
 
 def render(path, shown, max_size_pix):
-    """Return the PNG of a product that was not refused."""
+    """Return the PNG of a product that was not refused; of a cube its white light."""
+    shown = show_as_image(shown)
     if (plane := find_plane(shown.arrays)) is None:
         raise ReductionError(f"{path} has no SCI, COEFFS or DQ: only images and their flags are shown")
     # what a map of flags shows are its bad pixels

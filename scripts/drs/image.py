@@ -67,6 +67,10 @@ def make_nothing(model):
     value, flag = np.full((1, 1), np.nan, np.float32), np.full((1, 1), Flag.DO_NOT_USE, np.uint32)
     if model == "DQModel":
         return {"DQ": flag}, {}
+    if model == "RectificationModel":
+        return {"RECTMAT": np.zeros((1, 1, 1, 1), np.float32), "OFFSETS": np.zeros((2, 1, 1), np.int32)}, {}
+    if model == "IFUCubeModel":
+        value, flag = value[np.newaxis], flag[np.newaxis]
     if model == "NonlinearCorrectionModel":
         return {"COEFFS": np.full((2, 1, 1), np.nan, np.float32), "DQ": flag}, {"COEFFS": "DN"}
     if model == "DistortionModel":

@@ -47,6 +47,8 @@ STEP_KEYWORDS = {
     "wcs": "S_WCS",
     "distortion": "S_DISTOR",
     "flux": "S_FLUXCL",
+    "extract": "S_EXTRAC",
+    "wavecal": "S_WAVCAL",
     "resample": "S_RESAMP",
     "normalize": "S_NORMAL",
 }

@@ -1,0 +1,97 @@
+"""Sky of a cube: from its blank spaxels, or from a cube of the sky, scaled by the lines of both."""
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+
+from drs.dq import Flag
+from drs.errors import ReductionError
+from drs.image import Image
+
+LEAST_SIGNIFICANCE = 10.0  # of the lines of a sky, in sigma of their scale: less and the sky is not scaled
+SCALES = (0.2, 5.0)
+MEDIAN_OVER_MEAN = np.pi / 2  # variance of a median over that of a mean, of normal noise
+
+
+class Spectrum(NamedTuple):
+    """Median spectrum of some spaxels: `rate`, `error` float64 (n_wave), NaN where there is none."""
+
+    rate: np.ndarray
+    error: np.ndarray
+
+
+def find_blank(white, *, fraction):
+    """Return which spaxels (ny, nx), bool, are blank: the faintest ones of a white-light image (Image).
+
+    Raises
+    ------
+    ReductionError
+        No spaxel has a value.
+    """
+    known = ~white.unusable
+    if not known.any():
+        raise ReductionError("no spaxel of the cube has a value: the sky cannot be measured")
+    return known & (white.rate <= np.quantile(white.rate[known], fraction))
+
+
+def take_spectrum(cube, spaxels):
+    """Return the median Spectrum of some spaxels (bool, (ny, nx)) of a cube (Image of (n_wave, ny, nx) arrays)."""
+    used = spaxels & ~cube.unusable
+    n = used.sum(axis=(1, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of bins without a value
+        rate = np.nanmedian(np.where(used, cube.rate, np.nan), axis=(1, 2)).astype(np.float64)
+        variance = np.nanmean(np.where(used, cube.error.astype(np.float64) ** 2, np.nan), axis=(1, 2))
+    factor = np.where(n > 2, MEDIAN_OVER_MEAN, 1.0) / np.maximum(n, 1)
+    return Spectrum(rate, np.sqrt(variance * factor))
+
+
+def measure_scale(own, sky):
+    """Return the factor by which the lines of a sky Spectrum are those of another one; 1 where they are too faint.
+
+    Both without their means, so that a faint continuum of sources does not count.
+
+    Raises
+    ------
+    ReductionError
+        Lines that are more than five times brighter or fainter.
+    """
+    known = np.isfinite(own.rate) & np.isfinite(sky.rate) & (own.error > 0) & (sky.error > 0)
+    if known.sum() < 3:
+        return 1.0
+    weight = 1 / (own.error[known] ** 2 + sky.error[known] ** 2)
+    first, second = (values.rate[known] - np.average(values.rate[known], weights=weight) for values in (own, sky))
+    information = (weight * second**2).sum()
+    if information < LEAST_SIGNIFICANCE**2:
+        return 1.0
+    scale = float((weight * first * second).sum() / information)
+    if not SCALES[0] <= scale <= SCALES[1]:
+        raise ReductionError(
+            f"the sky lines are {scale:.3g} times those of the sky cube, expected {SCALES[0]} to {SCALES[1]}: "
+            "take another sky exposure, or extract_cube: {sky: blank}"
+        )
+    return scale
+
+
+def subtract_spectrum(cube, sky):
+    """Return a cube less one Spectrum; bins where this has no value have none either."""
+    rate, error = (np.asarray(values, np.float32)[:, np.newaxis, np.newaxis] for values in sky)
+    missing = ~np.isfinite(rate) | ~np.isfinite(error)
+    return _subtract(cube, rate, error, missing)
+
+
+def subtract_cube(cube, sky, *, scale):
+    """Return a cube less a sky cube times `scale`, errors in quadrature; what this lacks has no value."""
+    scale = np.float32(scale)
+    return _subtract(cube, scale * sky.rate, scale * sky.error, sky.unusable)
+
+
+def _subtract(cube, rate, error, missing):
+    """Return a cube less a rate."""
+    flags = np.where(missing, np.uint32(Flag.DO_NOT_USE), np.uint32(0))
+    return Image(
+        np.where(missing, np.nan, cube.rate - rate).astype(np.float32),
+        np.where(missing, np.nan, np.hypot(cube.error, error)).astype(np.float32),
+        (cube.dq | flags).astype(np.uint32),
+    )
