@@ -71,7 +71,7 @@ def align(products, names, *, offsets, max_offset_pix, mosaic=False):
         time_s = keywords.get("TOTTIME", keywords["EXPTIME"])
         pixelmap = map_image(headers[k], grid, shapes[k], offset=place)
         excluded = Flag.SUBARRAY if keywords.get("DETECTOR") in windowed and not is_subarray(keywords) else Flag(0)
-        member = open_member(products[k].arrays, pixelmap, time_s, keywords.get("NGROUPS", 1), excluded)
+        member = open_member(products[k].arrays, pixelmap, time_s, excluded)
         if member is None:
             left_out.append(f"left out: {names[k]}: all of its pixels are masked")
         else:

@@ -19,6 +19,7 @@ from drs.wcs import find_wcs, measure_offsets
 
 logger = logging.getLogger(__name__)
 SKIES = ("SKY", "BKG")
+SMALLEST_SHARE = 1e-3  # of a variance that is left when a part of it cancels
 
 
 class Dithers(NamedTuple):
@@ -106,30 +107,56 @@ def _subtract_dithers(exposure, image, dithers):
     limits = {"n_frame": dithers.n_frame, "least_offset_pix": dithers.least_offset_pix}
     chosen = choose_neighbours(measure_offsets(wcs), times, own, **limits)
     others = [_read_dither(dithers, good[n], mask, wcs[n]) for n in chosen]
-    blank, variances, darks, names = zip(*others, strict=True) if others else ((), (), (), ())
+    blank, variances, darks, flats, names = zip(*others, strict=True) if others else ((), (), (), (), ())
     sky, variance, is_filled = make_running_sky(
         blank_objects(image, mask, wcs[own]), blank, variances, minimum=dithers.minimum
     )
     var_dark = np.mean(darks, axis=0, dtype=np.float32)
     frame = Image(sky, np.sqrt(variance + var_dark), np.zeros(sky.shape, np.uint32), var_dark=var_dark)
-    same_dark = {exposure.keywords.get("R_DARK")} == set(names) and image.var_dark is not None
-    image = subtract_frame(image, frame, scale=1.0, offset=0.0, same_dark=same_dark)
+    own_names = [exposure.keywords.get(key) for key in ("R_DARK", "R_FLAT")]
+    same_dark, same_flat = ({own} == set(other) for own, other in zip(own_names, zip(*names, strict=True), strict=True))
+    same_dark = same_dark and image.var_dark is not None
+    before, image = image, subtract_frame(image, frame, scale=1.0, offset=0.0, same_dark=same_dark)
+    var_flat = flats[0] if same_flat else np.mean(flats, axis=0)
+    image = _cancel_flat(image, before, var_flat) if same_flat else _add_variance(image, var_flat * sky**2)
     estimated = np.where(is_filled, np.uint32(Flag.FLUX_ESTIMATED), np.uint32(0))
     used = {"n_frame": len(chosen), "minimum": dithers.minimum, "least_offset_pix": dithers.least_offset_pix}
-    used |= {"frames": [dithers.rates[good[n]].name for n in chosen], "same_dark": same_dark}
+    used |= {"frames": [dithers.rates[good[n]].name for n in chosen], "same_dark": same_dark, "same_flat": same_flat}
     used |= {"filled_fraction": round(float(is_filled.mean()), 6)}
     return image._replace(dq=image.dq | estimated), used
 
 
 def _read_dither(dithers, number, mask, wcs):
-    """Return (rate without objects, variance, variance of its dark, name of its dark) of one exposure."""
+    """Return one exposure for the sky of another.
+
+    Rate without objects, its variance without those of dark and flat, the variance of the dark, that of the flat over
+    its square, and the names of both.
+    """
     member = product.read(dithers.rates[number], models="ImagerModel", unit="electron/s")
     manifest = dithers.manifests[number]
     (references,), _ = read_calibrations([member], [manifest], ["dark", "flat"], dithers.caches)
     image = calibrate(member.image, references)
     var_dark = np.zeros_like(image.rate) if image.var_dark is None else image.var_dark
-    dark = header_keywords(read_manifest(manifest)).get("R_DARK")
-    return blank_objects(image, mask, wcs), np.maximum(image.error**2 - var_dark, 0), var_dark, dark
+    var_flat = np.zeros_like(image.rate)
+    if "flat" in references:
+        flat = references["flat"]
+        var_flat = np.divide(flat.error, flat.rate, out=var_flat, where=flat.rate > 0) ** 2
+    keywords = header_keywords(read_manifest(manifest))
+    names = keywords.get("R_DARK"), keywords.get("R_FLAT")
+    variance = np.maximum(image.error**2 - var_dark - var_flat * image.rate**2, 0)
+    return blank_objects(image, mask, wcs), variance, var_dark, var_flat, names
+
+
+def _cancel_flat(image, before, var_flat):
+    """Return an image whose sky was taken with its own flat: the flat's error counts for what is left alone."""
+    cancelled = np.maximum(before.rate**2 - image.rate**2, 0) * var_flat
+    kept = np.maximum(image.error**2 - cancelled, image.error**2 * SMALLEST_SHARE)
+    return image._replace(error=np.sqrt(kept).astype(np.float32))
+
+
+def _add_variance(image, variance):
+    """Return an image with a further variance."""
+    return image._replace(error=np.sqrt(image.error**2 + variance).astype(np.float32))
 
 
 def is_same_exposure(header, other):

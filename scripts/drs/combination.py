@@ -49,17 +49,14 @@ class Member:
     Attributes
     ----------
     planes : dict
-        SCI, ERR, DQ and, where known, NREADS: Planes, or arrays of their interface (`read(rows)`).
+        SCI, ERR and DQ: Planes, or arrays of their interface (`read(rows)`).
     pixelmap : PixelMap
         Of its pixels on the mosaic.
     time_s : float
-        Exposure time of a pixel of which all intervals were used.
-    n_group : int
-        Ramps between resets.
+        Exposure time, the weight of its pixels. Not that of the intervals that a pixel used: the core of a star that
+        falls on the middle of a pixel saturates sooner, and a weight that falls with the signal makes stars faint.
     variance_floor : float
         Smallest variance that counts in the rejection.
-    n_reads : int
-        Largest number of reads used; 0 where NREADS is not known.
     excluded : int
         Flags of pixels that are not used, DO_NOT_USE among them.
     """
@@ -67,9 +64,7 @@ class Member:
     planes: dict
     pixelmap: PixelMap
     time_s: float
-    n_group: int = 1
     variance_floor: float = 0.0
-    n_reads: int = 0
     excluded: int = int(Flag.DO_NOT_USE)
 
     def read(self, rows):
@@ -77,28 +72,23 @@ class Member:
         values, error, dq = (self.planes[name].read(rows) for name in ("SCI", "ERR", "DQ"))
         usable = (dq & np.uint32(self.excluded) == 0) & np.isfinite(values) & np.isfinite(error) & (error > 0)
         time_s = np.where(usable, np.float32(self.time_s), np.float32(0))
-        if self.n_reads > self.n_group:
-            n_interval = np.maximum(self.planes["NREADS"].read(rows).astype(np.int32) - self.n_group, 1)
-            time_s *= (n_interval / (self.n_reads - self.n_group)).astype(np.float32)
         flags = np.where(usable, dq, np.uint32(0))
         return np.where(usable, values, np.float32(0)), np.where(usable, error**2, np.float32(0)), time_s, flags
 
 
-def open_member(planes, pixelmap, time_s, n_group=1, excluded=0):
+def open_member(planes, pixelmap, time_s, excluded=0):
     """Return a member after a look at every 16th row; None without a usable pixel. `excluded`: flags besides."""
-    member = Member(planes, pixelmap, float(time_s), int(n_group), excluded=int(excluded) | int(Flag.DO_NOT_USE))
-    variance, n_reads = [], 0
+    member = Member(planes, pixelmap, float(time_s), excluded=int(excluded) | int(Flag.DO_NOT_USE))
+    variance = []
     for row in range(0, pixelmap.shape[0], SAMPLE_ROWS):
         rows = slice(row, row + 1)
         _, noise, time, _ = member.read(rows)
         variance.append(noise[time > 0])
-        if "NREADS" in planes:
-            n_reads = max(n_reads, int(planes["NREADS"].read(rows).max()))
     variance = np.concatenate(variance)
     if not variance.size and not _has_any(member):
         return None
     floor = float(np.median(variance)) if variance.size else 0.0
-    return replace(member, variance_floor=floor, n_reads=n_reads)
+    return replace(member, variance_floor=floor)
 
 
 def _has_any(member):

@@ -28,7 +28,6 @@ from drs.serial import make_image, open_images, read_image, write_hdu
 
 VERSION = "0.1.0"
 IMAGE_ARRAYS = ("SCI", "ERR", "DQ", "VAR_POISSON", "VAR_RNOISE", "VAR_DARK")
-KEPT_ARRAYS = {"ImagerModel": ("NREADS",)}  # the weight of a pixel in a mosaic
 REFUSED = "REFUSED: "
 CARD_LENGTH, VALUE_END, HISTORY_LENGTH = 80, 30, 72
 INDENT = "  "
@@ -102,7 +101,6 @@ class Product:
         arrays = {name: array for name, array in zip(IMAGE_ARRAYS, image, strict=True) if array is not None}
         if self.model != "SkyModel":
             arrays.pop("VAR_DARK", None)
-        arrays |= {name: self.arrays[name] for name in KEPT_ARRAYS.get(self.model, ()) if name in self.arrays}
         return replace(self, arrays=arrays, units={name: self.units[name] for name in arrays if name in self.units})
 
     def with_step(self, step, *, skipped=None, **parameters):

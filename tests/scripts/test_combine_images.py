@@ -139,19 +139,6 @@ def test_images_without_coordinates_are_refused(run, write_rate, tmp_path):
     assert "no coordinates in SCI_2_1.fits" in result.output
 
 
-def test_the_reads_used_are_the_weight_of_a_pixel(run, write_rate, tmp_path):
-    path = write_rate(1.0, 1, level=2, wcs=at(0))
-    image = product.read(path)
-    n_reads = np.full(image.arrays["SCI"].shape, 8, np.uint16)
-    n_reads[4] = 2
-    product.write(path, product.replace(image, arrays=image.arrays | {"NREADS": n_reads}))
-    result = run(main, image=[path], output=tmp_path / "mosaic.fits", **OPTIONS)
-    assert result.exit_code == 0, result.output
-    arrays = product.read(tmp_path / "mosaic.fits").arrays
-    np.testing.assert_allclose(arrays["EXP"][4], 50 / 7, rtol=1e-5)
-    np.testing.assert_allclose(arrays["WHT"][5:], 50, rtol=1e-5)
-
-
 def write_stars(write_rate, number, *, true, stated, flux=900.0):
     """Write an image of three stars that lies `true` pixels north and says `stated`."""
     rate, (y, x) = np.zeros((24, 31)), np.indices((24, 31))
