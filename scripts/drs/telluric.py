@@ -1,0 +1,187 @@
+"""Telluric absorption from the spectrum of an A0V star, after Vacca, Cushing & Rayner (2003, PASP 115, 389).
+
+The star's own spectrum is divided out of what was seen: a blackbody (or a model that is given) times the lines of
+hydrogen, whose depths, common velocity and common width are fitted to the star itself, as rotation and the instrument
+broaden them. What is left is the transmission of the atmosphere times the response of the instrument; it divides the
+spectra of an object taken at the same airmass, and keeps their colours if the temperature is right.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import optimize
+from scipy.special import voigt_profile
+
+from drs.errors import ReductionError
+
+RYDBERG_UM = 1 / 10.967758  # 1 / (hydrogen's Rydberg constant), um in vacuum
+LOWER, UPPER = (3, 4), 22  # Paschen and Brackett lines, up to this level
+LIGHT_KM_S = 299792.458
+PLANCK_UM_K = 14387.77  # h c / k
+WINDOW_WIDTHS = 6.0  # of a line, fitted at each side
+LEAST_SIGMA = 5.0  # depth of a line over its noise to be corrected
+MOST_DEPTH = 0.95
+BLEND_WIDTHS = 10.0  # sigma: lines closer than this are not measured one by one
+DEEP = 0.2  # transmission below which nothing can be corrected
+
+
+class Star(NamedTuple):
+    """What was divided out: `velocity_km_s`, `width_um` (sigma), `lines` um, their `depths` (0 to 1)."""
+
+    velocity_km_s: float
+    width_um: float
+    lines_um: np.ndarray
+    depths: np.ndarray
+
+
+class Telluric(NamedTuple):
+    """`correction` (bin) float64: transmission times response, 1 at its 95th percentile; its `error`; the `star`."""
+
+    correction: np.ndarray
+    error: np.ndarray
+    star: Star
+
+
+def hydrogen_lines(start_um, stop_um):
+    """Return the wavelengths (um, vacuum, sorted) of the Paschen and Brackett lines between two limits."""
+    lines = [RYDBERG_UM / (1 / low**2 - 1 / up**2) for low in LOWER for up in range(low + 1, UPPER + 1)]
+    return np.array(sorted(line for line in lines if start_um < line < stop_um))
+
+
+def blackbody(wavelength_um, temperature_k):
+    """Return the photon rate per wavelength of a blackbody, 1 in the mean."""
+    light = wavelength_um**-4.0 / np.expm1(PLANCK_UM_K / (wavelength_um * temperature_k))
+    return light / light.mean()
+
+
+def measure_telluric(flux, error, wavelength_um, *, temperature_k, resolution, model=None):
+    """Return the telluric correction from a star's spectrum.
+
+    Parameters
+    ----------
+    flux, error : ndarray, float, (bin)
+        Photons per bin; NaN where unknown.
+    wavelength_um : ndarray, float, (bin)
+        Vacuum, rising.
+    temperature_k : float
+        Of the star's continuum: 9550 K for A0V (Vega).
+    resolution : float
+        Wavelength over the width (FWHM) of the instrument's profile.
+    model : ndarray, float, (bin), optional
+        Continuum of the star in place of a blackbody.
+
+    Returns
+    -------
+    Telluric
+
+    Raises
+    ------
+    ReductionError
+        No light.
+    """
+    usable = np.isfinite(flux) & np.isfinite(error) & (error > 0)
+    if not usable.any() or not np.nanmedian(flux[usable]) > 0:
+        raise ReductionError("the telluric star has no light: was it in the field? take another exposure of it")
+    continuum = blackbody(wavelength_um, temperature_k) if model is None else model / np.nanmean(model)
+    rest, noise = flux / continuum, error / continuum
+    star = fit_hydrogen(rest, noise, wavelength_um, usable, resolution=resolution)
+    absorbed = absorb(wavelength_um, star)
+    correction = np.where(usable, rest / absorbed, np.nan)
+    scale = np.nanpercentile(correction, 95)
+    return Telluric(correction / scale, np.where(usable, noise / absorbed / scale, np.nan), star)
+
+
+def absorb(wavelength_um, star):
+    """Return the part of the light that the star's lines of hydrogen let through (bin)."""
+    through = np.ones(wavelength_um.shape)
+    for line, depth in zip(star.lines_um, star.depths, strict=True):
+        through *= 1 - depth * _profile(wavelength_um, line, star.velocity_km_s, star.width_um)
+    return through
+
+
+def _profile(wavelength_um, line_um, velocity_km_s, width_um):
+    """Return the profile of a line, 1 at its centre: Voigt, as its wings are those of pressure."""
+    away = wavelength_um - line_um * (1 + velocity_km_s / LIGHT_KM_S)
+    return voigt_profile(away, width_um, width_um / 2) / voigt_profile(0.0, width_um, width_um / 2)
+
+
+def fit_hydrogen(rest, noise, wavelength_um, usable, *, resolution):
+    """Return the Star whose lines fit a spectrum without its continuum; lines that are not seen have depth 0.
+
+    Telluric lines are narrower and do not repeat: a loss that grows slowly (soft L1) leaves them out.
+    """
+    lines = hydrogen_lines(wavelength_um[0], wavelength_um[-1])
+    guess = 2.0 * np.median(wavelength_um) / resolution
+    if not lines.size:
+        return Star(0.0, guess, lines, lines)
+    width, velocity = guess, 0.0
+    for _ in range(2):
+        fits = [_fit_line(rest, noise, wavelength_um, usable, line, (velocity, width), free=True) for line in lines]
+        seen = [fit for fit in fits if fit is not None and fit[0] > LEAST_SIGMA * fit[1]]
+        if not seen:
+            return Star(0.0, guess, lines, np.zeros(lines.size))
+        weights = np.array([(depth / sigma) ** 2 for depth, sigma, _, _ in seen])
+        velocity = float(np.average([fit[2] for fit in seen], weights=weights))
+        width = float(np.average([fit[3] for fit in seen], weights=weights))
+    depths, sigmas = np.zeros(lines.size), np.full(lines.size, np.inf)
+    for n, line in enumerate(lines):
+        fit = _fit_line(rest, noise, wavelength_um, usable, line, (velocity, width), free=False)
+        if fit is not None and fit[0] > LEAST_SIGMA * fit[1]:
+            depths[n], sigmas[n] = min(fit[0], MOST_DEPTH), fit[1]
+    depths = _continue_series(lines, depths, sigmas, width)
+    return Star(velocity, width, lines, depths)
+
+
+def _continue_series(lines_um, depths, sigmas, width_um):
+    """Return the depths of lines, of those blended or lost in the air from the others: a series changes steadily."""
+    gaps = np.diff(lines_um, prepend=-np.inf, append=np.inf)
+    blended = np.minimum(gaps[:-1], gaps[1:]) < BLEND_WIDTHS * width_um
+    measured = ~blended & (depths > 0)
+    if measured.sum() < 3:
+        return depths
+    line = np.polyfit(lines_um[measured], depths[measured], 1, w=1 / np.maximum(sigmas[measured], 0.01))
+    return np.where(~measured, np.clip(np.polyval(line, lines_um), 0, MOST_DEPTH), depths)
+
+
+def _fit_line(rest, noise, wavelength_um, usable, line, start, *, free):
+    """Return depth, its error, velocity and width of a line with a linear continuum; None where it is not covered."""
+    velocity, width = start
+    centre = line * (1 + velocity / LIGHT_KM_S)
+    near = usable & (np.abs(wavelength_um - centre) < WINDOW_WIDTHS * width)
+    sides = [np.count_nonzero(near & (side * (wavelength_um - centre) > 0)) for side in (-1, 1)]
+    if min(sides) < 6:
+        return None
+    x, y = wavelength_um[near], rest[near]
+    level = np.percentile(y, 80)
+    sigma = np.maximum(noise[near] / level, 0.003)
+    u = (x - centre) / (WINDOW_WIDTHS * width)
+
+    def residuals(values):
+        moved, broad = (velocity + 100 * values[3], width * np.exp(values[4])) if free else (velocity, width)
+        line_only = 1 - values[2] * _profile(x, line, moved, broad)
+        return (y / level - (values[0] + values[1] * u) * line_only) / sigma
+
+    first = [1.0, 0.0, 0.2, 0.0, 0.0] if free else [1.0, 0.0, 0.2]
+    low, high = [0.3, -2, -0.2, -2, -0.8], [3, 2, 1, 2, 0.8]
+    fit = optimize.least_squares(residuals, first, bounds=(low[: len(first)], high[: len(first)]), loss="soft_l1")
+    covariance = np.linalg.pinv(fit.jac.T @ fit.jac) * max(2 * fit.cost / max(x.size - len(first), 1), 1)
+    found = fit.x if free else [*fit.x, 0.0, 0.0]
+    return fit.x[2], float(np.sqrt(covariance[2, 2])), velocity + 100 * found[3], width * np.exp(found[4])
+
+
+def correct_telluric(flux, error, dq_flag, telluric):
+    """Return flux and error (bin, ...) divided by a correction, and where it cannot be (bin), bool.
+
+    Parameters
+    ----------
+    flux, error : ndarray, float32, (bin, ...)
+    dq_flag : ndarray, bool, (bin)
+        Bins that are not usable already.
+    telluric : Telluric
+    """
+    deep = dq_flag | ~(telluric.correction > DEEP)
+    shape = (-1, *[1] * (flux.ndim - 1))
+    through = np.where(deep, np.nan, telluric.correction).reshape(shape)
+    relative = np.where(deep, np.nan, telluric.error / telluric.correction).reshape(shape)
+    corrected = flux / through
+    return corrected.astype(np.float32), np.hypot(error / through, corrected * relative).astype(np.float32), deep

@@ -1,0 +1,106 @@
+"""Telluric correction from a simulated A0V star: transmission, colours, lines of hydrogen, errors."""
+
+import numpy as np
+import pytest
+
+from drs.errors import ReductionError
+from drs.telluric import Star as TrueStar
+from drs.telluric import absorb, blackbody, correct_telluric, hydrogen_lines, measure_telluric
+
+RESOLUTION = 4000.0
+TEMPERATURE_K = 9550.0
+
+
+def make_grid(start=1.49, stop=1.79):
+    return np.arange(start, stop, 2.0e-4)
+
+
+def make_air(wavelength, *, seed=1, n_line=90):
+    """Return a transmission with narrow lines, 0.05 to 1, and a smooth response of 0.7 to 1."""
+    rng = np.random.default_rng(seed)
+    places = rng.uniform(wavelength[0], wavelength[-1], n_line)
+    depths = rng.uniform(0.02, 1.5, n_line) ** 2
+    away = (wavelength[:, np.newaxis] - places) / (wavelength[0] / RESOLUTION / 2.3548)
+    span = (wavelength - wavelength[0]) / np.ptp(wavelength)
+    return np.exp(-(depths * np.exp(-0.5 * away**2)).sum(axis=1)) * (0.7 + 0.3 * np.sin(np.pi * span))
+
+
+def make_star(wavelength, *, velocity=-35.0, width=1.1e-3):
+    """Return the photons of a star without air, and its lines."""
+    lines = hydrogen_lines(wavelength[0] - 0.02, wavelength[-1] + 0.02)
+    depths = np.interp(lines, [1.5, 1.75], [0.12, 0.3])  # shallower towards the limit of the series
+    star = TrueStar(velocity, width, lines, depths)
+    return 1e5 * blackbody(wavelength, TEMPERATURE_K) * absorb(wavelength, star), star
+
+
+def observe(wavelength, *, seed=2, **changes):
+    star, lines = make_star(wavelength, **changes)
+    air = make_air(wavelength)
+    error = np.sqrt(star * air + 100.0)
+    return star * air + error * np.random.default_rng(seed).normal(size=error.size), error, air, lines
+
+
+def test_lines_of_hydrogen_are_where_they_are():
+    lines = hydrogen_lines(1.28, 2.17)
+    for known in (1.28216, 1.87561, 1.68111, 2.16612):  # Paschen beta, Paschen alpha, Brackett 11, Brackett gamma
+        assert np.abs(lines - known).min() < 5e-5
+
+
+@pytest.mark.parametrize("velocity", [-35.0, 60.0])
+def test_the_transmission_is_the_true_one(velocity):
+    wavelength = make_grid()
+    flux, error, air, lines = observe(wavelength, velocity=velocity)
+    found = measure_telluric(flux, error, wavelength, temperature_k=TEMPERATURE_K, resolution=RESOLUTION)
+    ratio = found.correction / air
+    ratio /= np.median(ratio)
+    clear = air > 0.2
+    assert np.std(ratio[clear]) < 0.01
+    near = np.zeros(wavelength.size, bool)
+    for line in lines.lines_um:
+        near |= np.abs(wavelength - line) < 2 * lines.width_um
+    assert np.abs(np.median(ratio[clear & near]) - 1) < 0.01
+    assert abs(found.star.velocity_km_s - velocity) < 25  # a tenth of a line's width
+    assert abs(found.star.width_um / lines.width_um - 1) < 0.2
+
+
+def test_an_object_gets_its_spectrum_back():
+    wavelength = make_grid()
+    flux, error, air, _ = observe(wavelength)
+    found = measure_telluric(flux, error, wavelength, temperature_k=TEMPERATURE_K, resolution=RESOLUTION)
+    truth = 5000 * (1 + 0.5 * (wavelength - 1.6) / 0.15)
+    cube = np.repeat((truth * air)[:, np.newaxis], 6, axis=1).reshape(-1, 2, 3).astype(np.float32)
+    sigma = np.sqrt(cube).astype(np.float32)
+    corrected, errors, deep = correct_telluric(cube, sigma, np.zeros(wavelength.size, bool), found)
+    ratio = corrected[:, 1, 2] / truth
+    clear = ~deep
+    assert clear.mean() > 0.6
+    assert np.std(ratio[clear] / np.median(ratio[clear])) < 0.01
+    assert np.isnan(corrected[deep]).all()
+    assert (errors[clear] > (sigma / cube * corrected)[clear] * 0.99).all()
+
+
+def test_a_star_without_lines_loses_none():
+    wavelength = make_grid(2.05, 2.15)
+    air = make_air(wavelength)
+    flux = 1e5 * blackbody(wavelength, TEMPERATURE_K) * air
+    found = measure_telluric(flux, np.sqrt(flux), wavelength, temperature_k=TEMPERATURE_K, resolution=RESOLUTION)
+    assert found.star.lines_um.size == 0
+    np.testing.assert_allclose(found.correction / air, np.median(found.correction / air), rtol=1e-6)
+
+
+def test_a_model_takes_the_place_of_the_blackbody():
+    wavelength = make_grid(2.05, 2.15)
+    model = 1 + wavelength**3
+    found = measure_telluric(model, np.ones(model.size), wavelength, temperature_k=1.0, resolution=4000, model=model)
+    np.testing.assert_allclose(found.correction, 1, rtol=1e-6)
+
+
+def test_gaps_and_no_light():
+    wavelength = make_grid()
+    flux, error, _, _ = observe(wavelength)
+    flux[100:120] = np.nan
+    found = measure_telluric(flux, error, wavelength, temperature_k=TEMPERATURE_K, resolution=RESOLUTION)
+    assert np.isnan(found.correction[100:120]).all()
+    assert np.isfinite(found.correction[200:]).all()
+    with pytest.raises(ReductionError, match="the telluric star has no light"):
+        measure_telluric(-flux, error, wavelength, temperature_k=TEMPERATURE_K, resolution=RESOLUTION)
