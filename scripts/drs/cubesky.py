@@ -12,6 +12,7 @@ from drs.image import Image
 LEAST_SIGNIFICANCE = 10.0  # of the lines of a sky, in sigma of their scale: less and the sky is not scaled
 SCALES = (0.2, 5.0)
 MEDIAN_OVER_MEAN = np.pi / 2  # variance of a median over that of a mean, of normal noise
+BLOCK = 4  # bins that choose blank spaxels, and that use them, in turn: neighbouring bins share noise
 
 
 class Spectrum(NamedTuple):
@@ -21,23 +22,43 @@ class Spectrum(NamedTuple):
     error: np.ndarray
 
 
-def find_blank(white, *, fraction):
-    """Return which spaxels (ny, nx), bool, are blank: the faintest ones of a white-light image (Image).
+def find_blank(cube, *, fraction):
+    """Return which samples (n_wave, ny, nx), bool, are of blank spaxels: the faintest ones.
+
+    Spaxels are chosen by some wavelengths and used at others, in turn: their own noise would make the sky too faint.
+
+    Parameters
+    ----------
+    cube : Image
+        Of (n_wave, ny, nx) arrays.
+    fraction : float
+        Of the spaxels with a value.
 
     Raises
     ------
     ReductionError
         No spaxel has a value.
     """
-    known = ~white.unusable
+    half = (np.arange(len(cube.rate)) // BLOCK) % 2 == 0
+    halves = [half, ~half] if len(half) >= 2 * BLOCK else [np.ones_like(half)] * 2
+    chosen = [_choose_faintest(cube, bins, fraction) for bins in halves]
+    return np.where(half[:, np.newaxis, np.newaxis], chosen[1], chosen[0])
+
+
+def _choose_faintest(cube, bins, fraction):
+    """Return which spaxels (ny, nx), bool, are the faintest in the mean of some bins."""
+    used = ~cube.unusable & bins[:, np.newaxis, np.newaxis]
+    n = used.sum(axis=0)
+    known = 2 * n > np.count_nonzero(bins)
     if not known.any():
         raise ReductionError("no spaxel of the cube has a value: the sky cannot be measured")
-    return known & (white.rate <= np.quantile(white.rate[known], fraction))
+    white = np.where(used, cube.rate, 0).sum(axis=0, dtype=np.float64) / np.maximum(n, 1)
+    return known & (white <= np.quantile(white[known], fraction))
 
 
-def take_spectrum(cube, spaxels):
-    """Return the median Spectrum of some spaxels (bool, (ny, nx)) of a cube (Image of (n_wave, ny, nx) arrays)."""
-    used = spaxels & ~cube.unusable
+def take_spectrum(cube, samples):
+    """Return the median Spectrum of some samples (bool, (n_wave, ny, nx)) of a cube (Image)."""
+    used = samples & ~cube.unusable
     n = used.sum(axis=(1, 2))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of bins without a value
