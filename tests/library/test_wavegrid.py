@@ -129,9 +129,7 @@ def test_the_grid_that_all_spectra_share(falls):
 
 def test_spectra_that_share_nothing_are_refused():
     wavelength = np.array([[1.0, 1.1, 1.2], [1.3, 1.4, 1.5]])
-    with pytest.raises(
-        ReductionError, match=r"spectra share no wavelength: the last begins at 1\.3 um, one ends at 1\.2"
-    ):
+    with pytest.raises(ReductionError, match=r"the last begins at 1\.3 um, one ends at 1\.2"):
         find_shared_range(wavelength)
     with pytest.raises(ReductionError, match="no spectrum has wavelengths"):
         find_shared_range(wavelength * np.nan)
