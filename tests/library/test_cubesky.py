@@ -44,13 +44,31 @@ def test_flagged_samples_are_left_out():
 
 
 def test_the_scale_of_lines_does_not_see_a_continuum():
-    own, sky = (take_spectrum(make_cube(seed=k, scale=s)[0], np.ones(SHAPE, bool)) for k, s in ((1, 1.13), (2, 1.0)))
-    assert measure_scale(own, sky) == pytest.approx(1.13, abs=0.005)
-    assert measure_scale(own._replace(rate=own.rate + 30), sky) == pytest.approx(1.13, abs=0.005)
-    flat = Spectrum(np.full(40, 20.0), sky.error)
-    assert measure_scale(own, flat) == 1.0
+    (own, _), (sky, _), everywhere = make_cube(seed=1, scale=1.13), make_cube(seed=2), np.ones(SHAPE, bool)
+    assert measure_scale(own, sky, everywhere) == pytest.approx(1.13, abs=0.002)
+    assert measure_scale(own._replace(rate=own.rate + 30), sky, everywhere) == pytest.approx(1.13, abs=0.002)
+    struck = own._replace(rate=own.rate.copy())
+    struck.rate[13, :2, 0] += 3000
+    assert measure_scale(struck, sky, everywhere) == pytest.approx(1.13, abs=0.004)
+    flat = sky._replace(rate=np.full(SHAPE, 20, np.float32))
+    assert measure_scale(own, flat, everywhere) == 1.0
     with pytest.raises(ReductionError, match=r"sky lines are 11\.\d times those of the sky cube"):
-        measure_scale(own._replace(rate=10 * own.rate), sky)
+        measure_scale(own._replace(rate=10 * own.rate, error=10 * own.error), sky, everywhere)
+
+
+def test_faint_lines_have_no_bias_from_the_noise_of_the_sky():
+    found = []
+    for seed in range(0, 60, 2):
+        (own, _), (sky, _) = make_cube(seed=seed), make_cube(seed=seed + 1)
+        dim = [cube._replace(rate=cube.rate - 0.95 * cube_sky()) for cube in (own, sky)]
+        found.append(measure_scale(*dim, np.ones(SHAPE, bool)))
+    assert np.mean(found) == pytest.approx(1.0, abs=4 * np.std(found) / np.sqrt(len(found)))
+    assert np.std(found) < 0.1
+
+
+def cube_sky():
+    """Return the sky of `make_cube` as a cube."""
+    return (make_cube()[1][:, np.newaxis, np.newaxis] * np.ones(SHAPE)).astype(np.float32)
 
 
 def test_a_sky_cube_is_subtracted_with_its_errors():
