@@ -5,7 +5,7 @@ import pytest
 
 from drs.dq import Flag
 from drs.product import Product
-from drs.whitelight import collapse_cube, find_throughput, show_as_image
+from drs.whitelight import collapse_cube, find_throughput, measure_noise, show_as_image
 
 SHAPE = (12, 4, 7)
 
@@ -28,6 +28,17 @@ def test_white_light_is_the_mean_of_usable_bins():
     assert white.dq[0, 0] == Flag.JUMP_DET
     assert np.isnan(white.rate[3, 3])
     assert white.dq[3, 3] & Flag.DO_NOT_USE
+
+
+def test_the_noise_of_a_cube_is_that_along_its_spectra():
+    rng = np.random.default_rng(2)
+    wave = np.arange(60)[:, np.newaxis, np.newaxis]
+    rate = rng.normal(0, 0.5, (60, 9, 13)) + 0.3 * wave + 100 * (wave == 30) + rng.uniform(0, 50, (9, 13))
+    error, dq = np.full(rate.shape, 0.5, np.float32), np.zeros(rate.shape, np.uint32)
+    dq[:20, :4] = Flag.DO_NOT_USE
+    assert measure_noise(rate.astype(np.float32), error, dq) == pytest.approx(1.0, abs=0.1)
+    assert measure_noise(rate.astype(np.float32), error / 2, dq) == pytest.approx(2.0, abs=0.2)
+    assert np.isnan(measure_noise(rate[:4], error[:4], dq[:4]))
 
 
 def test_the_throughput_of_a_matrix():
