@@ -25,6 +25,8 @@ rule calibrate_image:
         "logs/calibrate_image/{obs}_{exp}.log",
     benchmark:
         "benchmarks/calibrate_image/{obs}_{exp}.tsv"
+    wildcard_constraints:
+        obs=PLAN.obs_pattern("imager"),
     conda:
         "../envs/reduction.yaml"
     resources:

@@ -18,7 +18,7 @@ rule measure_quality:
         product="{level}/{product}.fits",
         after=lambda wildcards: PLAN.after_crds(f"{wildcards.level}/{wildcards.product}.fits"),
         script=source("measure_quality"),
-        library=source("drs/quality"),
+        library=source("drs/quality", "drs/wcs", "drs/whitelight"),
     output:
         quality="quality/{level}/{product}.json",
     log:
@@ -48,7 +48,7 @@ rule write_preview:
         product="{level}/{product}.fits",
         after=lambda wildcards: PLAN.after_crds(f"{wildcards.level}/{wildcards.product}.fits"),
         script=source("write_preview"),
-        library=source("drs/preview"),
+        library=source("drs/preview", "drs/wcs", "drs/whitelight"),
     output:
         preview="quicklook/{level}/{product}.png",
     log:

@@ -11,7 +11,7 @@ from drs.errors import ReductionError
 from drs.references import read_manifest
 from drs.schema import load_yaml
 from drs.sky import match_levels, measure_sky, subtract_frame, subtract_level
-from drs.wcs import build_wcs
+from drs.wcs import build_wcs, find_pointing
 
 logger = logging.getLogger("calibrate_image")
 SKIES = ("SKY", "BKG")
@@ -69,10 +69,8 @@ def subtract_sky(exposure, image, sky_frame, *, sky_method, source_threshold_sig
 def assign_wcs(exposure, instrument):
     """Return the exposure with the coordinates that its pointing, its detector and its subarray give."""
     keywords = exposure.keywords
-    if missing := [key for key in ("RA", "DEC", "PA") if key not in keywords]:
-        raise ReductionError(f"no {', '.join(missing)} in the header: give them in exposures.yaml (correct: set:)")
     detector = instrument["detectors"][keywords["DETECTOR"]]
-    pointing = {"ra_deg": keywords["RA"], "dec_deg": keywords["DEC"], "pa_deg": keywords["PA"]}
+    pointing = find_pointing(keywords)
     ny, nx = exposure.arrays["SCI"].shape
     shape = (keywords.get("DETYSIZE", ny), keywords.get("DETXSIZE", nx))
     corner = (keywords.get("SUBSTRT2", 1), keywords.get("SUBSTRT1", 1)) if shape != (ny, nx) else (1, 1)

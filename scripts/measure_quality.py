@@ -11,6 +11,9 @@ import click
 from drs import cli, product
 from drs.errors import ReductionError
 from drs.quality import measure_quality, pixel_scale_arcsec
+from drs.whitelight import measure_noise, show_as_image
+
+OF_SPECTRA = ("RMCHISQ", "RMREJECT", "RMNDARK", "RMSCATT", "FRMSHIFT", "FRMSHERR", "SKYFROM", "NOISCORR")
 
 
 @cli.command()
@@ -30,7 +33,10 @@ def main(path, source_threshold_sigma, output):
 
 
 def measure(path, measured, source_threshold_sigma):
-    """Return the quality numbers of a product that was not refused."""
+    """Return the quality numbers of a product that was not refused; of a cube, of its white light."""
+    own = {key: measured.keywords[key] for key in OF_SPECTRA if key in measured.keywords}
+    stored = next((list(measured.arrays[name].shape) for name in ("SCI", "RECTMAT") if name in measured.arrays), None)
+    cube, measured = measured, show_as_image(measured)
     if absent := {"SCI", "ERR", "DQ"} - set(measured.arrays):
         raise ReductionError(
             f"{path} has no {', '.join(sorted(absent))}: only images with errors and flags have quality"
@@ -48,8 +54,18 @@ def measure(path, measured, source_threshold_sigma):
     fwhm_arcsec = None
     if numbers["fwhm_pix"] is not None and scale_arcsec:
         fwhm_arcsec = float(f"{numbers['fwhm_pix'] * scale_arcsec:.6g}")
-    numbers |= {"scale_arcsec": scale_arcsec, "fwhm_arcsec": fwhm_arcsec}
-    return {"measured": numbers, "shape": list(arrays["SCI"].shape)}
+    if cube.model == "IFUCubeModel":  # the scatter of its white light is that of the sources
+        numbers["noise_over_error"] = find_noise(cube)
+    numbers |= {"scale_arcsec": scale_arcsec, "fwhm_arcsec": fwhm_arcsec} | ({"spectra": own} if own else {})
+    return {"measured": numbers, "shape": stored}
+
+
+def find_noise(cube):
+    """Return the noise of a cube over its errors; None where sky lines are left in it."""
+    if not cube.keywords.get("S_SKYSUB", "COMPLETE").startswith("COMPLETE"):
+        return None
+    ratio = measure_noise(*(cube.arrays[name] for name in ("SCI", "ERR", "DQ")))
+    return float(f"{ratio:.6g}") if ratio == ratio else None
 
 
 def describe(path, measured):

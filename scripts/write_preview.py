@@ -9,6 +9,7 @@ import click
 from drs import cli, product
 from drs.errors import ReductionError
 from drs.preview import find_compass, render_placeholder, render_preview
+from drs.whitelight import show_as_image
 
 
 @cli.command()
@@ -23,7 +24,8 @@ def main(path, max_size_pix, output):
 
 
 def render(path, shown, max_size_pix):
-    """Return the PNG of a product that was not refused."""
+    """Return the PNG of a product that was not refused; of a cube its white light."""
+    shown = show_as_image(shown)
     if absent := {"SCI", "ERR", "DQ"} - set(shown.arrays):
         raise ReductionError(f"{path} has no {', '.join(sorted(absent))}: only images with errors and flags are shown")
     image = shown.image

@@ -28,15 +28,18 @@ def associate(rows, rules):
     going_on = [row for row in accepted if _find_recipe(row, rules) is not None]
     too_few = []
     masters = _plan_masters(going_on, rules["masters"], too_few)
-    skies = _plan_skies(going_on, rules["sky"], too_few)
-    science = [row for row in going_on if row["kind"] == "science"]
+    images = [row for row in going_on if row["mode"] == "imager"]
+    skies = _plan_skies(images, rules["sky"], too_few)
+    cubes = [row for row in going_on if row["mode"] != "imager"]
+    groups = _plan_groups(_of_kind(images, "science"), rules["combine"])
+    _note_cubes(_of_kind(cubes, "science"), rules, too_few)
     return {
         "stages": {stage: [row["id"] for row in accepted if _stage(row, rules) == stage] for stage in rules["stages"]},
         "needs": {row["id"]: [*rules["level1"], *(_find_recipe(row, rules) or ())] for row in accepted},
         "masters": masters,
         "skies": skies,
-        "sky": {row["id"]: _choose_sky(row, skies, rules["sky"]) for row in science},
-        "groups": _plan_groups(science, rules["combine"]),
+        "sky": _choose_skies(images, skies, rules["sky"]) | _choose_sky_cubes(cubes, rules),
+        "groups": groups,
         "too_few": too_few,
         "level1_only": {
             row["id"]: f"{row['mode']}: Level 1 only, no recipe for {row['kind']} exposures yet"
@@ -68,7 +71,7 @@ def _split(rows, same):
     """Return lists of rows that agree in the keywords `same` (and in detector size), in order of their start."""
     sets = {}
     for row in rows:
-        key = tuple(row["keys"][name] for name in (*same, "DETXSIZE", "DETYSIZE"))
+        key = tuple(row["keys"].get(name) for name in (*same, "DETXSIZE", "DETYSIZE"))
         sets.setdefault(key, []).append(row)
     return list(sets.values())
 
@@ -94,7 +97,7 @@ def _describe(rows, same):
     """Return the members and the shared keywords of a planned product."""
     return {
         "members": [row["id"] for row in rows],
-        "keys": {name: rows[0]["keys"][name] for name in same},
+        "keys": {name: rows[0]["keys"].get(name) for name in same},
         "useafter": rows[0]["night_middle"],
         "mid_mjd": sum(row["start_mjd"] for row in rows) / len(rows),
     }
@@ -107,6 +110,7 @@ def _plan_masters(accepted, masters, too_few):
         for rows in _split([row for row in accepted if row["kind"] == rule["kind"]], rule["same"]):
             name = _calibration_name(reftype, rows[0], planned)
             entry = {**_describe(rows, rule["same"]), "type": reftype, "stage": rule["stage"]}
+            entry["useafter"] = rows[0][f"night_{rule.get('useafter', 'middle')}"]
             if rows[0]["keys"]["SUBARRAY"] == "FULL":
                 _keep_or_note(name, entry, rule["minimum"], planned, too_few)
             else:
@@ -141,11 +145,43 @@ def _keep_or_note(name, entry, minimum, planned, too_few):
         too_few.append({"name": name, "type": entry["type"], "members": entry["members"], "reason": reason})
 
 
+def _of_kind(rows, kind):
+    """Return the rows of one kind."""
+    return [row for row in rows if row["kind"] == kind]
+
+
+def _choose_skies(images, skies, rule):
+    """Return science id -> choice of its sky frame, for images."""
+    return {row["id"]: _choose_sky(row, skies, rule) for row in _of_kind(images, "science")}
+
+
+def _choose_sky_cubes(cubes, rules):
+    """Return science id -> choice of its sky, for cubes: an exposure of the sky, by its id."""
+    rule = rules["sky"] | {"same": _join(rules["sky"]["same"], rules["cubes"]["same"])}
+    offered = {row["id"]: {"keys": row["keys"], "mid_mjd": row["start_mjd"]} for row in _of_kind(cubes, "sky")}
+    none = "no fitting sky exposure: spectrum of the blank spaxels"
+    chosen = {row["id"]: _choose_sky(row, offered, rule) for row in _of_kind(cubes, "science")}
+    return {key: entry if entry["choice"] else {**entry, "reason": none} for key, entry in chosen.items()}
+
+
+def _join(first, second):
+    """Return two lists of keywords as one, each keyword once."""
+    return [*first, *(name for name in second if name not in first)]
+
+
+def _note_cubes(science, rules, too_few):
+    """Note (in `too_few`) the cubes of one target and configuration: they are not combined yet."""
+    rule = rules["combine"] | {"same": _join(rules["combine"]["same"], rules["cubes"]["same"])}
+    for name, entry in _plan_groups(science, rule).items():
+        reason = f"{len(entry['members'])} cubes, which are not combined yet: there is no Level 3 of cubes"
+        too_few.append({"name": name, "type": "cube", "members": entry["members"], "reason": reason})
+
+
 def _choose_sky(row, skies, rule):
     """Return the nearest fitting sky of a science exposure, and why the others were not chosen."""
     rejected, fitting = [], []
     for name, sky in skies.items():
-        differing = [key for key in rule["same"] if sky["keys"][key] != row["keys"][key]]
+        differing = [key for key in rule["same"] if sky["keys"].get(key) != row["keys"].get(key)]
         gap_h = HOURS_PER_DAY * abs(sky["mid_mjd"] - row["start_mjd"])
         if differing:
             rejected.append({"name": name, "reason": f"other {', '.join(differing)}"})

@@ -28,6 +28,16 @@ class Image(NamedTuple):
         return (self.dq & Flag.DO_NOT_USE != 0) | ~np.isfinite(self.rate) | ~np.isfinite(self.error)
 
 
+def make_nothing(model):
+    """Return (arrays, units) that stand in a refused product of a model: one pixel without a value."""
+    if model == "RectificationModel":
+        return {"RECTMAT": np.zeros((1, 1, 1, 1), np.float32), "OFFSETS": np.zeros((2, 1, 1), np.int32)}, {}
+    shape = (1, 1, 1) if model == "IFUCubeModel" else (1, 1)
+    nothing = np.full(shape, np.nan, np.float32)
+    arrays = {"SCI": nothing, "ERR": nothing, "DQ": np.full(shape, Flag.DO_NOT_USE, np.uint32)}
+    return arrays, dict.fromkeys(("SCI", "ERR"), "" if model == "FlatModel" else "electron/s")
+
+
 def check_shapes(image, calibration, name):
     """Refuse arrays of different shapes, naming both."""
     if image.rate.shape != calibration.rate.shape:

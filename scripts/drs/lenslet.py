@@ -142,25 +142,44 @@ def shift_matrix(matrix, rows):
     return matrix._replace(profile=moved)
 
 
-def measure_shift(rate, error, dq, matrix):
+def measure_shift(rate, error, dq, matrix, *, column_step=1):
     """Return how far a frame is from the matrix along the rows: (pixels, their error).
 
     The frame is fitted with the matrix and, linearly, with the change of its model by a shift, from which all that
     other fluxes explain has been taken out (variable projection: Golub & Pereyra 1973, SIAM JNA 10, 413); again from
     there, until the change is below its error.
 
+    Parameters
+    ----------
+    rate, error, dq, matrix
+        As in `extract_spectra`.
+    column_step : int, optional
+        Take every so many columns of the frame.
+
     Raises
     ------
     ReductionError
         A frame without light to measure it by; a shift of more than a pixel.
     """
-    total = 0.0
+    rate, error, dq = (np.ascontiguousarray(array[:, ::column_step]) for array in (rate, error, dq))
+    matrix, total = _thin_columns(matrix, column_step), 0.0
     for _ in range(MOST_SHIFTS):
         change, sigma = _measure_change(rate, error, dq, shift_matrix(matrix, total))
         total += change
         if abs(change) < sigma:
             break
     return total, sigma
+
+
+def _thin_columns(matrix, step):
+    """Return the matrix of a frame of which every `step`-th column was taken, from the first on."""
+    if step == 1:
+        return matrix
+    first = -(-matrix.first_column // step)
+    taken = (first * step - matrix.first_column)[:, np.newaxis] + step * np.arange(-(-matrix.profile.shape[1] // step))
+    known = taken < matrix.profile.shape[1]
+    profile = np.take_along_axis(matrix.profile, np.where(known, taken, 0)[:, :, np.newaxis], axis=1)
+    return Matrix(np.where(known[:, :, np.newaxis], profile, 0), matrix.first_row, first)
 
 
 def _measure_change(rate, error, dq, matrix):

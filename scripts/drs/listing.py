@@ -59,7 +59,8 @@ def _format_exposure(identity, entry, sets):
     if entry["level1_only"]:
         lines.append(f"      {entry['level1_only']}")
     if entry["sky"]:
-        lines.append(f"      sky: {entry['sky']['choice'] or 'median of the image'} ({entry['sky']['reason']})")
+        instead = "median of the image" if entry["mode"] == "imager" else "blank spaxels"
+        lines.append(f"      sky: {entry['sky']['choice'] or instead} ({entry['sky']['reason']})")
         lines += [f"      not {other['name']}: {other['reason']}" for other in entry["sky"]["rejected"]]
     return lines + [f"      -> {product}" for product in [*entry["products"], *entry["used_by"]]]
 

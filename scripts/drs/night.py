@@ -210,6 +210,7 @@ def _classify(keywords, images, instruments, associations):
         "readout": readout,
         "keys": keys,
         "start_mjd": start_mjd,
+        "night_start": _iso(night_mjd)[:19],
         "night_middle": _iso(night_mjd + 0.5)[:19],
     }
 

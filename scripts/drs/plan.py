@@ -1,5 +1,6 @@
 """What the workflow asks of a night's plan (plan/night.json): names and members of every product."""
 
+import re
 from pathlib import Path
 
 from drs.keywords import CONFIGURATION, IDENTITY
@@ -181,6 +182,28 @@ class Plan:
     def images(self, group):
         """Return the Level 2 products that a Level 3 group combines."""
         return [level2(self.exposures[identity]) for identity in self.night["groups"][group]["members"]]
+
+    def obs_pattern(self, mode):
+        """Return the pattern of the `obs` of all exposures of a mode that have a Level 2; of none where there is none.
+
+        One observation has one mode: Snakemake finds the rule of a product by it.
+        """
+        rows = [
+            row for row in self.exposures.values() if row["mode"] == mode and len(list_products(row, self.night)) > 1
+        ]
+        return "|".join(sorted({re.escape(row["obs"]) for row in rows})) or "(?!)"
+
+    def sky_cube(self, wildcards, method):
+        """Return (method, cubes) of the sky subtraction of a cube: cube, blank or none.
+
+        `method` is the configured one; `auto` takes the plan's sky exposure, blank spaxels where there is none.
+        """
+        choice = self.night["sky"].get(f"{wildcards.obs}_{wildcards.exp}")
+        if choice is None:
+            return "none", []
+        if method == "auto":
+            method = "cube" if choice["choice"] else "blank"
+        return method, [level2(self.exposures[choice["choice"]])] if method == "cube" else []
 
     def sky(self, wildcards, method):
         """Return (method, frames) of an exposure's sky subtraction: frame, median or none.

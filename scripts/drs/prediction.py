@@ -42,7 +42,8 @@ def predict_references(night, requests, context, types, cache):
 
 def _write_stub(folder, name, entry, types):
     """Write the header of a planned calibration as a file of its own; return its path."""
-    header = fits.Header({key: value for key, value in entry["keys"].items() if key not in ("NIGHT", "SUBARRID")})
+    known = {key: value for key, value in entry["keys"].items() if value is not None}
+    header = fits.Header({key: value for key, value in known.items() if key not in ("NIGHT", "SUBARRID")})
     header["REFTYPE"] = types[entry["type"]]["filekind"]
     header["USEAFTER"] = entry["useafter"]
     path = folder / f"{name}.fits"

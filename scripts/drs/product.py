@@ -21,7 +21,7 @@ from astropy.io import fits
 from drs import dq
 from drs.errors import ReductionError
 from drs.headers import scan_headers
-from drs.image import Image
+from drs.image import Image, make_nothing
 from drs.planes import deinterleave
 from drs.schema import PRODUCTS, find_problems, keyword_descriptions, product_models
 from drs.serial import make_image, open_images, read_image, write_hdu
@@ -44,6 +44,8 @@ STEP_KEYWORDS = {
     "flat": "S_FLAT",
     "sky": "S_SKYSUB",
     "wcs": "S_WCS",
+    "extract": "S_EXTRAC",
+    "wavecal": "S_WAVCAL",
     "resample": "S_RESAMP",
     "normalize": "S_NORMAL",
 }
@@ -264,9 +266,7 @@ def mark_refusal(path, template, *, mark):
             raise
         logging.getLogger(__name__).error("%s", error)
         reason = " ".join(str(error).split()).encode("ascii", "replace").decode()
-        nothing = np.full((1, 1), np.nan, np.float32)
-        units = dict.fromkeys(("SCI", "ERR"), "" if template.model == "FlatModel" else "electron/s")
-        arrays = {"SCI": nothing, "ERR": nothing, "DQ": np.full((1, 1), dq.Flag.DO_NOT_USE, np.uint32)}
+        arrays, units = make_nothing(template.model)
         keywords = {**template.keywords, "DATAQUAL": "BAD"}
         history = (*(line for line in template.history if not line.startswith(REFUSED)), f"{REFUSED}{reason}")
         write(path, replace(template, keywords=keywords, arrays=arrays, units=units, wcs={}, history=history))

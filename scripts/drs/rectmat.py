@@ -46,6 +46,27 @@ class Profiles(NamedTuple):
     rejected: np.ndarray
 
 
+class Scan(NamedTuple):
+    """What the scan of a lenslet array gives.
+
+    `profile` float32 (lenslet, column, row), its sum over the rows 1, 0 where a lenslet is dark; `throughput` float64
+    (lenslet, column), median 1, NaN where dark; `first_row`, `first_column` int64 (lenslet); `chi_square` float64
+    (lenslet), per degree of freedom; `rejected` int64 (lenslet), pixels left out.
+    """
+
+    profile: np.ndarray
+    throughput: np.ndarray
+    first_row: np.ndarray
+    first_column: np.ndarray
+    chi_square: np.ndarray
+    rejected: np.ndarray
+
+    @property
+    def lit(self):
+        """Which lenslets have light, bool (lenslet)."""
+        return np.isfinite(self.throughput).all(axis=1) & (self.profile.sum(axis=(1, 2)) > 0)
+
+
 def cut_windows(rate, error, dq, first_row, first_column, size):
     """Return the Windows of traces on a frame; pixels beyond its edges are not usable.
 
@@ -235,3 +256,53 @@ def lit_lenslets(shape, position, n_position):
     """
     j, i = np.indices(shape)
     return (i - j // n_position + n_position // 2 - 1) % n_position == position
+
+
+def fit_scan(frames, rectmat, offsets, *, n_position, profile_order, clip_sigma):
+    """Return the Scan of a lenslet array.
+
+    The places of the spectra are taken from an earlier matrix and moved by whole rows to where the light is.
+
+    Parameters
+    ----------
+    frames : iterable of (int, Image)
+        Position of the mask, from 0, and the frame less dark; read one by one.
+    rectmat, offsets : ndarray
+        Of an earlier RectificationModel, (n_row, n_column, ny, nx) and (2, ny, nx).
+    n_position : int
+    profile_order : int
+        Of the Legendre series along the columns.
+    clip_sigma : float
+
+    Raises
+    ------
+    ReductionError
+        No light.
+    """
+    n_row, n_column = rectmat.shape[:2]
+    first_row, first_column = offsets.reshape(2, -1).astype(np.int64)
+    shape, n = offsets.shape[1:], first_row.size
+    if rectmat.shape[2:] != shape:
+        raise ReductionError(f"matrix {rectmat.shape} and offsets {offsets.shape} do not fit each other")
+    profile, spectrum, error = np.zeros((n, n_column, n_row), np.float32), *np.full((2, n, n_column), np.nan)
+    chi_square, rejected = np.full(n, np.nan), np.zeros(n, np.int64)
+    for position, frame in frames:
+        lit = np.flatnonzero(lit_lenslets(shape, position, n_position))
+        place = (first_column[lit], (n_column, n_row))
+        windows = cut_windows(*frame[:3], first_row[lit], *place)
+        first_row[lit] += np.rint(centre_windows(windows)).astype(np.int64)
+        found = fit_profiles(
+            cut_windows(*frame[:3], first_row[lit], *place), order=profile_order, clip_sigma=clip_sigma
+        )
+        profile[lit], spectrum[lit], error[lit], chi_square[lit], rejected[lit] = found
+    spectrum[~np.isfinite(profile).all(axis=(1, 2))] = np.nan
+    throughput = measure_throughput(spectrum, error)
+    return Scan(np.nan_to_num(profile), throughput, first_row, first_column, chi_square, rejected)
+
+
+def make_arrays(scan, shape):
+    """Return {RECTMAT, OFFSETS} of a RectificationModel of (ny, nx) lenslets; dark ones have no light."""
+    light = scan.profile * np.nan_to_num(scan.throughput)[:, :, np.newaxis]
+    rectmat = light.transpose(2, 1, 0).reshape(light.shape[2], light.shape[1], *shape)
+    offsets = np.stack([scan.first_row, scan.first_column]).reshape(2, *shape)
+    return {"RECTMAT": np.ascontiguousarray(rectmat, np.float32), "OFFSETS": offsets.astype(np.int32)}

@@ -41,6 +41,34 @@ def make_grid(start_um, stop_um, step_um):
     return start_um + step_um * np.arange(n_bin)
 
 
+def find_shared_range(wavelength_um):
+    """Return (first, last, step) in um: the range that all spectra share, and their median dispersion.
+
+    Parameters
+    ----------
+    wavelength_um : ndarray, float64, (spectrum, column)
+        A spectrum with a NaN is left out.
+
+    Raises
+    ------
+    ReductionError
+        No spectrum; spectra that share no wavelength.
+    """
+    known = wavelength_um[np.isfinite(wavelength_um).all(axis=1)]
+    if known.size == 0 or known.shape[1] < 2:
+        raise ReductionError("no spectrum has wavelengths: take another wavelength solution")
+    first, last = known.min(axis=1).max(), known.max(axis=1).min()
+    if not last > first:
+        raise ReductionError(f"spectra share no wavelength: the last begins at {first:.5g} um, one ends at {last:.5g}")
+    return float(first), float(last), float(np.median(np.abs(np.diff(known, axis=1))))
+
+
+def choose_grid(wavelength_um, *, start_um=0.0, stop_um=0.0, step_um=0.0):
+    """Return the middles (float64, um) of the bins of a linear grid; what is 0 is taken from the spectra."""
+    chosen = zip((start_um, stop_um, step_um), find_shared_range(wavelength_um), strict=True)
+    return make_grid(*(own or shared for own, shared in chosen))
+
+
 def find_edges(wavelength_um):
     """Return the edges of columns (spectrum, column + 1), um: midway between their centres, linear at both ends.
 

@@ -1,8 +1,17 @@
-"""Celestial coordinates of a detector from the telescope's pointing."""
+"""Celestial coordinates of a detector, or of a cube with its wavelengths, from the telescope's pointing."""
 
 import numpy as np
 
+from drs.errors import ReductionError
+
 ARCSEC_PER_DEG = 3600.0
+
+
+def find_pointing(keywords):
+    """Return {ra_deg, dec_deg, pa_deg} of a header; refuse one that lacks them."""
+    if missing := [key for key in ("RA", "DEC", "PA") if key not in keywords]:
+        raise ReductionError(f"no {', '.join(missing)} in the header: give them in exposures.yaml (correct: set:)")
+    return {"ra_deg": keywords["RA"], "dec_deg": keywords["DEC"], "pa_deg": keywords["PA"]}
 
 
 def build_wcs(ra_deg, dec_deg, pa_deg, detector, shape, corner=(1, 1)):
@@ -56,3 +65,31 @@ def build_wcs(ra_deg, dec_deg, pa_deg, detector, shape, corner=(1, 1)):
         "PC2_2": float(np.cos(angle)),
         "RADESYS": "ICRS",
     }
+
+
+def build_cube_wcs(pointing, field, shape, grid_um):
+    """Return the FITS WCS keywords of a cube (wavelength, y, x): those of its images, and vacuum wavelengths.
+
+    Greisen et al. 2006 (A&A 446, 747): WAVE is the wavelength in vacuum, as observed (SPECSYS TOPOCENT).
+
+    Parameters
+    ----------
+    pointing : dict
+        `ra_deg`, `dec_deg`, `pa_deg` as in `build_wcs`.
+    field : dict
+        The field of the spatial elements, as `detector` in `build_wcs`.
+    shape : tuple
+        (ny, nx) of the spatial elements.
+    grid_um : ndarray
+        Middles of the bins of a linear grid.
+    """
+    step_um = (grid_um[-1] - grid_um[0]) / (grid_um.size - 1) if grid_um.size > 1 else 1.0
+    spectral = {"CTYPE3": "WAVE", "CUNIT3": "um", "CRVAL3": float(grid_um[0]), "CRPIX3": 1.0}
+    spectral |= {"CDELT3": float(step_um), "PC3_3": 1.0, "SPECSYS": "TOPOCENT"}
+    return build_wcs(**pointing, detector=field, shape=shape) | {"WCSAXES": 3} | spectral
+
+
+def take_celestial(wcs):
+    """Return the WCS keywords of the images of a cube."""
+    spectral = ("CTYPE3", "CUNIT3", "CRVAL3", "CRPIX3", "CDELT3", "PC3_3", "SPECSYS")
+    return {key: value for key, value in wcs.items() if key not in spectral} | ({"WCSAXES": 2} if wcs else {})

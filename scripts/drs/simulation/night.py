@@ -6,8 +6,9 @@ from functools import partial
 import numpy as np
 
 from drs.errors import ReductionError
+from drs.rectmat import lit_lenslets
 from drs.schema import keyword_descriptions, load_yaml
-from drs.simulation import scene, truth
+from drs.simulation import scene, spectrograph, truth
 from drs.simulation.cosmic import SNOWBALL, make_hits, make_snowballs
 from drs.simulation.detector import make_detector, simulate_ramp
 from drs.simulation.drift import average_reads, make_drift
@@ -117,6 +118,7 @@ class World:
         keys = [(name, detector) for name, detectors in preset["detectors"].items() for detector in detectors]
         self.geometry = {key: detector_geometry(preset, instruments, *key) for key in keys}
         self.detectors = {key: self._make_detector(key) for key in keys}
+        self.spectrographs = {key: self._make_spectrograph(key) for key in keys if self._has_lenslets(key)}
         self.fields = {}
 
     def _make_detector(self, key):
@@ -128,7 +130,17 @@ class World:
     def physics(self, key):
         """Return section `detector` of the presets for (INSTRUME, DETECTOR), with its border and output channels."""
         readout = {name: self.geometry[key][name] for name in ("border_pix", "n_channel")}
-        return {**self.facts["instruments"][key[0]]["detector"], **readout}
+        return {**self.facts["instruments"][key[0]]["detector"], **self.preset.get("physics", {}), **readout}
+
+    def _has_lenslets(self, key):
+        """Say whether lenslets are seen on (INSTRUME, DETECTOR)."""
+        own = [sequence for sequence in self.preset["sequences"] if _has_detector(sequence, key)]
+        return any(sequence.get("instmode") == "LENSLET" for sequence in own)
+
+    def _make_spectrograph(self, key):
+        """Return the lenslet Spectrograph of (INSTRUME, DETECTOR)."""
+        stream = make_stream(self.seed, *key, "throughput")
+        return spectrograph.make_spectrograph(self.preset["lenslets"], self.detectors[key].dq.shape, stream)
 
     def write_references(self, night, exposures):
         """Write the CRDS cache and the truth of the detectors."""
@@ -136,7 +148,10 @@ class World:
         headers = {key: self._detector_keywords(key) for key in self.detectors}
         old = self.facts["old_references"]
         stream = partial(make_stream, self.seed, "reference")
-        write_cache(night / "crds_cache", self.detectors, filters, headers, old, stream=stream)
+        spectrographs = self.spectrographs
+        write_cache(
+            night / "crds_cache", self.detectors, filters, headers, old, stream=stream, spectrographs=spectrographs
+        )
         for key, detector in self.detectors.items():
             truth.write_detector(night / "truth" / f"{'_'.join(key).lower()}_detector.fits", detector)
 
@@ -147,12 +162,36 @@ class World:
         return keywords | ({"INSTMODE": modes[0]} if len(modes) == 1 else {})
 
     def light(self, exposure, level, sources):
-        """Return what falls on the detector, e-/s, (ny, nx): uniform light, and sources or the traces of spectra."""
+        """Return what falls on the detector, e-/s, (ny, nx), and the light (column, ny, nx) of lenslets or None."""
         geometry = self.geometry[_detector_of(exposure)]
         if "scale_arcsec" in geometry:
-            return level + scene.render_sources(sources, exposure.pointing, geometry, self.facts["psf"])
+            return level + scene.render_sources(sources, exposure.pointing, geometry, self.facts["psf"]), None
+        if exposure.keywords["INSTMODE"] == "LENSLET":
+            return self._light_of_lenslets(exposure, level)
         is_lit = exposure.sequence["kind"] != "dark"
-        return level + scene.render_traces(exposure.shape, **self.facts["traces"]) * is_lit
+        return level + scene.render_traces(exposure.shape, **self.facts["traces"]) * is_lit, None
+
+    def _light_of_lenslets(self, exposure, level):
+        """Return the light of a lenslet exposure on the detector, and the sources' part (column, ny, nx)."""
+        facts, made = self.preset["lenslets"], self.spectrographs[_detector_of(exposure)]
+        kind, lit, part = exposure.sequence["kind"], 1.0, np.zeros(made.traces.wavelength_um.shape)
+        if kind == "lenslet-scan":
+            n_position = self._field(exposure)["scan_positions"]
+            lit = lit_lenslets((made.layout.ny, made.layout.nx), exposure.keywords["SCANPOS"], n_position).ravel()
+        if kind == "science":
+            geometry = spectrograph.find_geometry(made.layout, self._field(exposure), exposure.keywords["SCALE"])
+            base = tuple(exposure.sequence[key] for key in ("ra_deg", "dec_deg", "pa_deg"))
+            sources = spectrograph.make_sources(facts, base, geometry, _find_hidden(self.without))
+            part = spectrograph.light_of_sources(made, sources, exposure.pointing, geometry, facts["psf"])
+        lamp = facts["lamp" if kind == "lenslet-scan" else "sky"]
+        light = level * spectrograph.light_of_sky(made, lamp) + part
+        flexure = facts["flexure_pix"].get(kind, 0.0)
+        on_detector = spectrograph.render_light(made, light, lit=lit, flexure_pix=flexure)
+        return on_detector, spectrograph.fold(made.layout, part)
+
+    def _field(self, exposure):
+        """Return the place of a spectrograph's spatial elements (config/instruments)."""
+        return self.geometry[_detector_of(exposure)]["fields"][exposure.keywords["INSTMODE"]]
 
     def sources(self, exposure):
         """Return the field of an exposure and its sources; '' and none for calibrations."""
@@ -167,14 +206,14 @@ class World:
             stream = partial(make_stream, self.seed, field)
             numbers, galaxies = self.preset["source_fields"][kind], self.preset["galaxies"]
             sources = make_sources(numbers, galaxies, base, self.geometry[key], stream)
-            hidden = {kind for kind, effect in (("star", "stars"), ("galaxy", "galaxies")) if effect in self.without}
+            hidden = _find_hidden(self.without)
             self.fields[field] = [source for source in sources if source["kind"] not in hidden]
         return field, self.fields[field]
 
     def background(self, exposure):
         """Return the uniform light of an exposure, e-/s: the lamp of a flat, the sky otherwise, nothing for a dark."""
         kind, light = exposure.sequence["kind"], self.facts["filters"][exposure.sequence["filter"]]
-        is_lamp = kind in ("flat", "engineering")
+        is_lamp = kind in ("flat", "engineering", "lenslet-scan")
         if kind == "dark" or ("sky" in self.without and not is_lamp):
             return 0.0
         level = light["lamp_e_per_s"] if is_lamp else light["sky_e_per_s"]
@@ -183,13 +222,14 @@ class World:
         # without the detector: all detectors of a telescope look at one sky
         together = (exposure.identity[0], *exposure.identity[2:], "sky_scatter")
         scatter = self.facts["lamp_scatter" if is_lamp else "sky_scatter"]
+        scatter = self.preset["lenslets"]["lamp_scatter"] if kind == "lenslet-scan" else scatter
         return level * (1.0 + scatter * make_stream(self.seed, *together).standard_normal())
 
     def write_exposure(self, exposure, raw, folder):
         """Write one exposure and its truth; return its row of the list of exposures."""
         key, n_average = _detector_of(exposure), exposure.n_average
         level, (field, sources) = self.background(exposure), self.sources(exposure)
-        light = self.light(exposure, level, sources)
+        light, cube = self.light(exposure, level, sources)
         hits, snowballs = self._make_hits(exposure, key)
         stream = partial(make_stream, self.seed, *exposure.identity)
         drift = make_drift(exposure.frames_s, exposure.shape, self.physics(key), stream=stream, without=self.without)
@@ -208,6 +248,9 @@ class World:
             events["READ"] //= n_average  # from the reads of the detector to those that are stored
         place = folder / f"{stem}_truth.fits"
         truth.write_exposure(place, light, hits, snowballs, drift.average(n_average), header)
+        if cube is not None:
+            made = self.spectrographs[key]
+            truth.write_cube(folder / f"{stem}_cube.fits", cube, *spectrograph.make_truth(made), header)
         return {"file": path.name, "field": field, "form": exposure.form, "sky_e_per_s": float(level)}
 
     def _make_hits(self, exposure, key):
@@ -273,6 +316,16 @@ class World:
 def _average_counts(reads_dn, n_average):
     """Return the means of so many reads each, rounded to whole counts."""
     return reads_dn if n_average == 1 else np.rint(average_reads(reads_dn, n_average)).astype(reads_dn.dtype)
+
+
+def _has_detector(sequence, key):
+    """Say whether a sequence is taken with (INSTRUME, DETECTOR)."""
+    return sequence["instrument"] == key[0] and key[1] in sequence["detectors"]
+
+
+def _find_hidden(without):
+    """Return the kinds of sources that are left out."""
+    return {kind for kind, effect in (("star", "stars"), ("galaxy", "galaxies")) if effect in without}
 
 
 def _detector_of(exposure):

@@ -103,7 +103,8 @@ def _plan_exposure(sequence, index, place, preset, facts, instrument, without):
     start = datetime.fromisoformat(sequence["start"]) + timedelta(seconds=wait_s)
     middle = start + timedelta(seconds=length_s / 2)
     number = sequence.get("first", 1) + index
-    dither = facts["dithers"][(number - 1) % len(facts["dithers"])] if "dithers" not in without else (0.0, 0.0)
+    dithers = preset.get("dithers", facts["dithers"])
+    dither = dithers[(number - 1) % len(dithers)] if "dithers" not in without else (0.0, 0.0)
     pointing = _point(sequence, [pixels * scale_arcsec for pixels in dither], middle, instrument)
     keywords = {
         "TELESCOP": instrument["telescope"],
@@ -119,6 +120,7 @@ def _plan_exposure(sequence, index, place, preset, facts, instrument, without):
         "NCHAN": geometry["n_channel"],
         **_time_keywords(start, frames_s, n_average),
         **_window_keywords(sequence, preset, without),
+        **_spectrograph_keywords(sequence, index),
         **dict(zip(("RA", "DEC", "PA"), pointing, strict=True)),
         "AIRMASS": _airmass(pointing, middle, instrument),
         "DITHNO": index + 1,
@@ -155,6 +157,12 @@ def _window_keywords(sequence, preset, without):
     for k, window in enumerate(preset.get("guide_windows", []), start=1):
         keywords |= {f"ODGW{k}PS": " ".join(map(str, window)), f"ODGW{k}ST": "ON"}
     return keywords
+
+
+def _spectrograph_keywords(sequence, index):
+    """Return the keywords of a spectrograph: grating, and the position of the mask in a scan."""
+    keywords = {"GRATING": sequence["grating"]} if "grating" in sequence else {}
+    return keywords | ({"SCANPOS": index} if sequence["kind"] == "lenslet-scan" else {})
 
 
 def _observation_keywords(sequence, detector, facts):

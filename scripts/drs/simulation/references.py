@@ -1,7 +1,7 @@
 """Reference files of the simulated detectors, and the CRDS cache that serves them.
 
-All maps are the truth of the detector but the dark and the flat, which are old: they differ from this night's
-by known amounts, so that a product shows whether the night's own calibrations were used.
+All maps are the truth of the detector but the dark, the flat and the rectification matrix, which are old: they differ
+from this night's by known amounts, so that a product shows whether the night's own calibrations were used.
 """
 
 import ast
@@ -16,13 +16,15 @@ import numpy as np
 from drs import product
 from drs.dq import Flag
 from drs.references import load_types, reference_path
+from drs.simulation.spectrograph import make_offsets, make_rectmat, make_wavesol
 
 REPO = Path(__file__).resolve().parents[3]
 RULES = REPO / "config" / "crds"
 TYPES = REPO / "config" / "references.yaml"
+OF_LENSLETS = ("rectmat", "wavesol")
 
 
-def write_cache(folder, detectors, filters, keywords, facts, *, stream):
+def write_cache(folder, detectors, filters, keywords, facts, *, stream, spectrographs=None):
     """Make a CRDS cache: the rules of config/crds and the reference files of some detectors.
 
     Parameters
@@ -39,7 +41,10 @@ def write_cache(folder, detectors, filters, keywords, facts, *, stream):
         Section `old_references` of config/presets.yaml.
     stream : callable
         name of the file -> numpy.random.Generator.
+    spectrographs : dict, optional
+        (INSTRUME, DETECTOR) -> Spectrograph, of lenslets.
     """
+    spectrographs = spectrographs or {}
     shutil.copytree(RULES, folder, ignore=shutil.ignore_patterns("*.csv", "*.md"))
     types, described = load_types(TYPES), {}
     with (RULES / "references.csv").open(newline="") as lines:
@@ -48,39 +53,42 @@ def write_cache(folder, detectors, filters, keywords, facts, *, stream):
         key = (row["instrument"], row["detector"])
         if key not in detectors or (row["filter"] and row["filter"] not in filters[key]):
             continue
-        made = make_reference(row, detectors[key], keywords[key], types[row["type"]], facts, stream(row["file"]))
+        if row["type"] in OF_LENSLETS and key not in spectrographs:
+            continue
+        seen = spectrographs[key] if row["type"] in OF_LENSLETS else detectors[key]
+        made = make_reference(row, seen, keywords[key], types[row["type"]], facts, stream(row["file"]))
         path = reference_path(folder, row["instrument"], row["file"])
         product.write(path, made)
         described[row["file"]] = {"size": path.stat().st_size, "sha1sum": _sha1(path)}
     _describe(folder / "config" / "ligeriri" / "server_config", described)
 
 
-def make_reference(row, detector, keywords, kind, facts, random):
+def make_reference(row, seen, keywords, kind, facts, random):
     """Return one reference as a Product.
 
     Parameters
     ----------
     row : dict
         Line of config/crds/references.csv.
-    detector : Detector
+    seen : Detector or Spectrograph
     keywords : dict
         Of the detector.
     kind : dict
         The type's entry in config/references.yaml.
     facts : dict
-        dark_scale, flat_noise.
+        dark_scale, flat_noise, matrix_shift_pix, matrix_width.
     random : numpy.random.Generator
         Noise of an old flat.
     """
-    arrays, units = _reference_arrays(row["type"], detector, facts, random)
+    shape = seen.shape if row["type"] in OF_LENSLETS else seen.dq.shape
     header = {
         **keywords,
         "INSTRUME": row["instrument"],
         "DETECTOR": row["detector"],
         "READMODE": "DEFAULT",
         "SUBARRAY": "GENERIC" if row["type"] == "dq" else "FULL",
-        "DETXSIZE": detector.dq.shape[1],
-        "DETYSIZE": detector.dq.shape[0],
+        "DETXSIZE": shape[1],
+        "DETYSIZE": shape[0],
         "DATAMODL": kind["model"],
         "REFTYPE": kind["filekind"],
         "REFVER": "0.0.1",
@@ -91,8 +99,20 @@ def make_reference(row, detector, keywords, kind, facts, random):
     }
     if row["filter"]:
         header |= {"FILTER": row["filter"], "PUPIL": "CLEAR"}
+    if row["type"] in OF_LENSLETS:
+        header |= {"INSTMODE": row["instmode"], "SCALE": float(row["scale"]), "GRATING": row["grating"]}
+        return product.Product(header, *_lenslet_arrays(row["type"], seen, facts))
+    arrays, units = _reference_arrays(row["type"], seen, facts, random)
     arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}
-    return product.Product(header, {**arrays, "DQ": _reference_dq(row["type"], detector)}, units)
+    return product.Product(header, {**arrays, "DQ": _reference_dq(row["type"], seen)}, units)
+
+
+def _lenslet_arrays(reference, spectrograph, facts):
+    """Return (arrays, units) of an old rectification matrix or of the true wavelengths."""
+    if reference == "wavesol":
+        return {"WAVESOL": make_wavesol(spectrograph), "OFFSETS": make_offsets(spectrograph)}, {"WAVESOL": "um"}
+    off = {"shift_pix": facts["matrix_shift_pix"], "fwhm_factor": facts["matrix_width"]}
+    return dict(zip(("RECTMAT", "OFFSETS"), make_rectmat(spectrograph, **off), strict=True)), {}
 
 
 def _reference_arrays(reference, detector, facts, random):

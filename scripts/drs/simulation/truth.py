@@ -75,6 +75,31 @@ def write_exposure(path, scene_e_per_s, hits, snowballs, drift, keywords):
     write_atomically(path, fits.HDUList(hdus).writeto)
 
 
+def write_cube(path, light, rectmat, offsets, wavelength_um, keywords):
+    """Write the truth of a lenslet exposure.
+
+    Parameters
+    ----------
+    path : Path
+    light : ndarray, (column, ny, nx)
+        Of the sources, without sky, that enters each lenslet, e-/s.
+    rectmat, offsets, wavelength_um : ndarray
+        As a RectificationModel has them, with the true throughput of the lenslets, at rest.
+    keywords : dict
+        For PRIMARY.
+    """
+    primary = fits.PrimaryHDU()
+    primary.header.update(keywords)
+    hdus = [
+        primary,
+        _image("LIGHT", light, "electron/s"),
+        _image("RECTMAT", rectmat, ""),
+        _image("OFFSETS", offsets, ""),
+        _image("WAVESOL", wavelength_um, "um"),
+    ]
+    write_atomically(path, fits.HDUList(hdus).writeto)
+
+
 def _image(name, array, unit):
     """Return an image extension with BUNIT."""
     hdu = fits.ImageHDU(array, name=name)

@@ -1,0 +1,70 @@
+"""Rates of lenslet exposures become calibrated cubes.
+
+REQUIRED INPUTS:
+  rate     = level1/{obs}_LVL1_{exp}.fits      e-/s, (y, x)
+  manifest = references/level2/{obs}_{exp}.json   dark, rectmat, wavesol
+  sky      = level2/{obs}_LVL2_{exp}.fits      only where the plan has a sky exposure: its cube
+OUTPUTS:
+  cube     = level2/{obs}_LVL2_{exp}.fits      e-/s, (wavelength, y, x), sky-subtracted, with coordinates
+STEPS: extract_cube (dark, shift, extraction, wavelengths, resampling, sky, wcs)
+"""
+
+OWN_OPTIONS = ("sky",)  # no plain options
+
+
+rule extract_cube:
+    """Extract the cube of one lenslet exposure."""
+    input:
+        rate="level1/{obs}_LVL1_{exp}.fits",
+        manifest=PLAN.level2_references,
+        sky=lambda wildcards: PLAN.sky_cube(wildcards, config["extract_cube"]["sky"])[1],
+        instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument(wildcards)}.yaml",
+        script=source("extract_cube"),
+        library=source(
+            "drs/barycentre",
+            "drs/calibration",
+            "drs/cube",
+            "drs/cubesky",
+            "drs/dark",
+            "drs/flat",
+            "drs/lenslet",
+            "drs/region",
+            "drs/spectralrefs",
+            "drs/wavegrid",
+            "drs/wcs",
+        ),
+    output:
+        cube="level2/{obs}_LVL2_{exp}.fits",
+    log:
+        "logs/extract_cube/{obs}_{exp}.log",
+    benchmark:
+        "benchmarks/extract_cube/{obs}_{exp}.tsv"
+    wildcard_constraints:
+        obs=PLAN.obs_pattern("lenslet"),
+    conda:
+        "../envs/reduction.yaml"
+    threads: lambda wildcards: 2 if PLAN.megapixels(wildcards) > 1 else 1  # short jobs run side by side
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(6 * input.size_mb)),
+        runtime=15,
+    params:
+        sky=lambda wildcards, input: [f"--sky={path}" for path in input.sky],
+        sky_method=lambda wildcards: PLAN.sky_cube(wildcards, config["extract_cube"]["sky"])[0],
+        options=options({key: value for key, value in config["extract_cube"].items() if key not in OWN_OPTIONS}),
+        cache=CACHE,
+        night_cache=NIGHT_CACHE,
+    shell:
+        """
+        NUMBA_NUM_THREADS={threads} python {input.script:q} \
+            --rate {input.rate:q} \
+            --manifest {input.manifest:q} \
+            --cache {params.cache:q} \
+            --night-cache {params.night_cache:q} \
+            --instrument {input.instrument:q} \
+            {params.sky:q} \
+            --sky-method {params.sky_method:q} \
+            {params.options:q} \
+            --mark-refusal \
+            --output {output.cube:q} \
+            >{log:q} 2>&1
+        """

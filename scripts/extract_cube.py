@@ -1,0 +1,100 @@
+"""Extract the cube of a lenslet exposure: rate less dark, spectra, linear wavelength grid, less sky, coordinates."""
+
+import logging
+from dataclasses import replace
+
+import click
+import numpy as np
+
+from drs import cli, product
+from drs.barycentre import find_barycentric_correction
+from drs.calibration import calibrate, read_calibrations, with_calibration, with_references
+from drs.cube import subtract_sky
+from drs.errors import ReductionError
+from drs.image import Image
+from drs.lenslet import extract_spectra, make_matrix, measure_shift, shift_matrix
+from drs.references import read_manifest
+from drs.schema import load_yaml
+from drs.spectralrefs import find_field, match_wavelengths, read_spectral
+from drs.wavegrid import choose_grid, resample_spectra
+from drs.wcs import build_cube_wcs, find_pointing
+
+logger = logging.getLogger("extract_cube")
+
+
+@cli.command()
+@click.option("--rate", type=cli.existing_file, required=True, help="Level 1 exposure.")
+@click.option("--manifest", type=cli.existing_file, required=True, help="Its references.")
+@cli.cache_option
+@cli.night_cache_option
+@click.option("--instrument", type=cli.existing_file, required=True, help="Instrument file.")
+@click.option("--sky", "sky_file", type=cli.existing_file, default=None, help="Cube of the sky to subtract.")
+@click.option("--sky-method", type=click.Choice(["cube", "blank", "none"]), required=True, help="Sky subtraction.")
+@click.option("--blank-fraction", type=float, required=True, help="Faintest spaxels, which are blank.")
+@click.option("--method", type=click.Choice(["chi-square", "iterations"]), required=True, help="Extraction.")
+@click.option("--n-iterations", type=click.IntRange(1), required=True, help="Of method iterations.")
+@click.option("--nonnegative", type=bool, required=True, help="Best spectra that are not negative.")
+@click.option("--measure-shift", type=bool, required=True, help="Take out the frame's shift against the matrix.")
+@click.option("--shift-column-step", type=click.IntRange(1), required=True, help="It is measured on such columns.")
+@click.option("--grid-start-um", type=float, required=True, help="First bin; 0: that all lenslets have.")
+@click.option("--grid-stop-um", type=float, required=True, help="Last bin; 0: that all lenslets have.")
+@click.option("--grid-step-um", type=float, required=True, help="Size of a bin; 0: the median dispersion.")
+@cli.refusal_option
+@cli.output_option
+def main(rate, manifest, cache, night_cache, instrument, sky_file, mark_refusal, output, **parameters):
+    """Turn a Level 1 rate of lenslets into a Level 2 cube."""
+    exposure = product.read(rate, models="IFUImageModel", unit="electron/s")
+    exposure = replace(exposure, keywords=exposure.keywords | {"DATALVL": 2, "DATAMODL": "IFUCubeModel"})
+    exposure = with_references(exposure, read_manifest(manifest))
+    with product.mark_refusal(output, exposure, mark=mark_refusal):
+        if exposure.refusal:
+            raise ReductionError(exposure.refusal)
+        facts, roots = load_yaml(instrument), [night_cache, cache]
+        field = find_field(facts, exposure.keywords)
+        darks, files = read_calibrations([exposure], [manifest], ["dark"], roots)
+        matrix, matrix_file = read_spectral(exposure, manifest, "rectmat", roots)
+        wavesol, wavesol_file = read_spectral(exposure, manifest, "wavesol", roots)
+        image = calibrate(exposure.image, darks[0])
+        cube = with_calibration(exposure, ["dark"], darks)
+        cube, grid_um = extract(cube, image, matrix, wavesol, **parameters)
+        cube = assign_wcs(cube, facts, field, grid_um)
+        sky = product.read(sky_file, models="IFUCubeModel", unit="electron/s") if sky_file else None
+        cube = subtract_sky(cube, sky, **{key: parameters[key] for key in ("sky_method", "blank_fraction")})
+        inputs = {"rate": rate, "reference": [*files, matrix_file, wavesol_file]}
+        product.write(output, cube, inputs=inputs | ({"sky": sky_file} if sky_file else {}))
+
+
+def extract(exposure, image, matrix, wavesol, **parameters):
+    """Return the exposure with the cube of an Image and the middles of its bins in um; see the options of `main`."""
+    rectmat, offsets = matrix.arrays["RECTMAT"], matrix.arrays["OFFSETS"]
+    optics, wavelength_um = make_matrix(rectmat, offsets), match_wavelengths(wavesol, offsets, rectmat.shape[1:])
+    frame, shift = image[:3], {}
+    if parameters["measure_shift"]:
+        rows, sigma = measure_shift(*frame, optics, column_step=parameters["shift_column_step"])
+        optics, shift = shift_matrix(optics, rows), {"FRMSHIFT": round(rows, 5), "FRMSHERR": round(sigma, 5)}
+        logger.info("frame %.4f +- %.4f rows from its matrix", rows, sigma)
+    iterations = parameters["n_iterations"] if parameters["method"] == "iterations" else 0
+    spectra = extract_spectra(*frame, optics, iterations=iterations, nonnegative=parameters["nonnegative"])
+    grid = {f"{name}_um": parameters[f"grid_{name}_um"] for name in ("start", "stop", "step")}
+    grid_um = choose_grid(wavelength_um, **grid)
+    bins = resample_spectra(*spectra, wavelength_um, grid_um)
+    arrays = [np.ascontiguousarray(array.T).reshape(grid_um.size, *rectmat.shape[2:]) for array in bins[:3]]
+    keywords = exposure.keywords | shift | {"NOISCORR": max(round(bins.correlation, 4), 1.0), "AIRORVAC": "VACUUM"}
+    cube = replace(exposure, keywords=keywords).with_image(Image(*arrays)).with_step("extract", **parameters)
+    return cube.with_step("wavecal").with_step("resample"), grid_um
+
+
+def assign_wcs(cube, instrument, field, grid_um):
+    """Return the cube with the coordinates that its pointing and its field give, and its barycentric correction."""
+    keywords = cube.keywords
+    pointing = find_pointing(keywords)
+    place = instrument["latitude_deg"], instrument["longitude_deg"]
+    moment = keywords.get("EXPDTMID", keywords["EXPDTST"])
+    velocity = find_barycentric_correction(pointing["ra_deg"], pointing["dec_deg"], moment, *place)
+    cube = replace(cube, keywords=keywords | {"BARYCORR": round(velocity, 4)})
+    wcs = build_cube_wcs(pointing, field, cube.arrays["SCI"].shape[1:], grid_um)
+    return replace(cube.with_step("wcs", **pointing, **field), wcs=wcs)
+
+
+if __name__ == "__main__":
+    main()
