@@ -10,6 +10,7 @@ import click
 
 from drs import cli, product
 from drs.errors import ReductionError
+from drs.files import write_json
 from drs.quality import measure_quality, pixel_scale_arcsec
 from drs.whitelight import measure_noise, show_as_image
 
@@ -29,7 +30,7 @@ def main(path, source_threshold_sigma, output):
     """Measure the quality of a product."""
     measured = product.read(path)
     numbers = {} if measured.refusal else measure(path, measured, source_threshold_sigma)
-    product.write_json(output, {**describe(path, measured), **numbers})
+    write_json(output, {**describe(path, measured), **numbers})
 
 
 def measure(path, measured, source_threshold_sigma):
