@@ -32,7 +32,6 @@ rule extract_cube:
             "drs/spectralrefs",
             "drs/wavegrid",
             "drs/wcs",
-            "drs/whitelight",
         ),
     output:
         cube="level2/{obs}_LVL2_{exp}.fits",

@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from drs import cli, delivery, ingest, references
-from drs.product import write_json
+from drs.files import write_json
 
 log = logging.getLogger("deliver_references")
 

@@ -9,11 +9,11 @@ import click
 from drs import bestrefs, cli
 from drs.affected import find_affected, format_affected
 from drs.errors import ReductionError
+from drs.files import write_json
 from drs.headers import read_keywords
 from drs.instruments import read_instruments
 from drs.night import find_reference_keys
 from drs.prediction import predict_references
-from drs.product import write_json
 from drs.references import find_context, load_types, read_json
 
 log = logging.getLogger("list_affected")

@@ -6,10 +6,10 @@ import click
 
 from drs import cli
 from drs.errors import ReductionError
+from drs.files import write_json
 from drs.headers import read_keywords
 from drs.instruments import read_instruments
 from drs.night import find_reference_keys
-from drs.product import write_json
 from drs.references import find_context, load_types, read_manifest
 from drs.selection import format_trace, trace_selection
 

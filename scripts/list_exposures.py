@@ -13,9 +13,9 @@ import click
 from drs import cli
 from drs.association import associate
 from drs.errors import ReductionError
+from drs.files import write_json, write_text
 from drs.instruments import read_instruments
 from drs.night import build_rows, scan_raw
-from drs.product import write_json, write_text
 from drs.references import find_context, fingerprint
 from drs.request import find_own_overrides, list_files, make_requests
 from drs.schema import check_document, load_yaml

@@ -10,9 +10,10 @@ import click
 
 from drs import cli, product
 from drs.errors import ReductionError
+from drs.files import write_json
 from drs.image import find_plane
 from drs.quality import measure_quality, pixel_scale_arcsec
-from drs.whitelight import show_as_image
+from drs.whitelight import measure_noise, show_as_image
 
 OF_SPECTRA = ("RMCHISQ", "RMREJECT", "RMNDARK", "RMSCATT", "FRMSHIFT", "FRMSHERR", "SKYFROM", "NOISCORR")
 
@@ -30,14 +31,14 @@ def main(path, source_threshold_sigma, output):
     """Measure the quality of a product."""
     measured = product.read(path)
     numbers = {} if measured.refusal else measure(path, measured, source_threshold_sigma)
-    product.write_json(output, {**describe(path, measured), **numbers})
+    write_json(output, {**describe(path, measured), **numbers})
 
 
 def measure(path, measured, source_threshold_sigma):
     """Return the quality numbers of a product that was not refused; of a cube, of its white light."""
     own = {key: measured.keywords[key] for key in OF_SPECTRA if key in measured.keywords}
     stored = next((list(measured.arrays[name].shape) for name in ("SCI", "RECTMAT") if name in measured.arrays), None)
-    measured = show_as_image(measured)
+    cube, measured = measured, show_as_image(measured)
     if (plane := find_plane(measured.arrays)) is None:
         raise ReductionError(f"{path} has no SCI, COEFFS or DQ: only images and their flags have quality")
     level = measured.keywords.get("DATALVL")
@@ -51,8 +52,18 @@ def measure(path, measured, source_threshold_sigma):
     fwhm_arcsec = None
     if numbers["fwhm_pix"] is not None and scale_arcsec:
         fwhm_arcsec = float(f"{numbers['fwhm_pix'] * scale_arcsec:.6g}")
+    if cube.model == "IFUCubeModel":  # the scatter of its white light is that of the sources
+        numbers["noise_over_error"] = find_noise(cube)
     numbers |= {"scale_arcsec": scale_arcsec, "fwhm_arcsec": fwhm_arcsec} | ({"spectra": own} if own else {})
     return {"measured": numbers, "shape": stored or list(plane[0].shape)}
+
+
+def find_noise(cube):
+    """Return the noise of a cube over its errors; None where sky lines are left in it."""
+    if not cube.keywords.get("S_SKYSUB", "COMPLETE").startswith("COMPLETE"):
+        return None
+    ratio = measure_noise(*(cube.arrays[name] for name in ("SCI", "ERR", "DQ")))
+    return float(f"{ratio:.6g}") if ratio == ratio else None
 
 
 def describe(path, measured):

@@ -10,6 +10,7 @@ from astropy.wcs import WCS
 from drs import cli, product
 from drs.catalog import measure_catalog
 from drs.errors import ReductionError
+from drs.files import write_text
 
 logger = logging.getLogger("measure_sources")
 
@@ -50,7 +51,7 @@ def main(mosaic, output, **parameters):
     table.meta["MOSAIC"], table.meta["UNIT"] = mosaic.name, "electron/s"
     text = io.StringIO()
     table.write(text, format="ascii.ecsv")
-    product.write_text(output, text.getvalue())
+    write_text(output, text.getvalue())
 
 
 if __name__ == "__main__":

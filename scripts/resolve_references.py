@@ -9,7 +9,7 @@ import logging
 import click
 
 from drs import bestrefs, cli, references
-from drs.product import write_json
+from drs.files import write_json
 
 log = logging.getLogger("resolve_references")
 

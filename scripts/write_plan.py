@@ -5,9 +5,9 @@ from pathlib import Path
 import click
 
 from drs import cli
+from drs.files import write_json
 from drs.listing import format_plan
 from drs.prediction import predict_references, tabulate
-from drs.product import write_json
 from drs.references import load_types, read_json
 
 

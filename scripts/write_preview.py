@@ -9,6 +9,7 @@ import numpy as np
 
 from drs import cli, product
 from drs.errors import ReductionError
+from drs.files import write_atomically
 from drs.image import Image, find_plane
 from drs.preview import find_compass, render_placeholder, render_preview
 from drs.whitelight import show_as_image
@@ -22,7 +23,7 @@ def main(path, max_size_pix, output):
     """Write a preview of a product."""
     shown = product.read(path)
     png = render_placeholder("Refused", shown.refusal) if shown.refusal else render(path, shown, max_size_pix)
-    product.write_atomically(output, lambda stream: stream.write(png))
+    write_atomically(output, lambda stream: stream.write(png))
 
 
 def render(path, shown, max_size_pix):

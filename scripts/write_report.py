@@ -11,6 +11,7 @@ from PIL import UnidentifiedImageError
 
 from drs import cli, product
 from drs.errors import ReductionError
+from drs.files import write_atomically
 from drs.preview import make_thumbnail
 from drs.references import read_json
 from drs.report import build_report, render_report
@@ -46,7 +47,7 @@ def main(night, plan, context, manifests, output, **folders):
         warnings=read_warnings(folders["logs"]),
     )
     page = render_report({**report, "version": product.VERSION}).encode()
-    product.write_atomically(output, lambda stream: stream.write(page))
+    write_atomically(output, lambda stream: stream.write(page))
 
 
 def read_night(path):

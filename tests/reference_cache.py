@@ -14,7 +14,8 @@ REPO = Path(__file__).resolve().parents[1]
 RULES = REPO / "config" / "crds"
 TYPES_FILE = REPO / "config" / "references.yaml"
 ALL_TYPES = load_types(TYPES_FILE)
-RULED = ("dq", "bias", "saturation", "nonlin", "gain", "readnoise", "dark", "flat")  # those with rules in RULES
+RULED = ("dq", "bias", "saturation", "nonlin", "gain", "readnoise", "dark", "flat")  # with rules of all instruments
+RULED_IRIS = ("rectmat", "wavesol")  # with rules of IRIS alone
 TYPES = {kind: ALL_TYPES[kind] for kind in RULED}
 SHAPE = (6, 8)
 UNITS = {
@@ -89,7 +90,7 @@ def make_cache(root):
         folder = reference_path(root, row["instrument"], "x").parent
         telescope = {"IRIS": "TMT", "Liger": "Keck"}[row["instrument"]]
         keywords = {"TELESCOP": telescope, "INSTRUME": row["instrument"], "DETECTOR": row["detector"]}
-        keywords |= {"FILTER": row["filter"]} if row["filter"] else {}
+        keywords |= optics_of(row)
         path = write_reference(folder, row["type"], value=number, USEAFTER=row["useafter"], **keywords)
         if path.name != row["file"]:
             raise AssertionError(f"references.csv names {row['file']}, not {path.name}")
@@ -115,6 +116,12 @@ def add_context(cache, serial, changes, *, instrument="iris", base="0001"):
         for name in sorted(renamed.values()):
             add_checksum(str(mapping_path(cache, name)))
     return f"ligeriri_{serial}.pmap"
+
+
+def optics_of(row):
+    """Return the keywords of filter, mode, scale and grating that a row of references.csv states."""
+    optics = {"FILTER": row["filter"], "INSTMODE": row["instmode"], "SCALE": row["scale"], "GRATING": row["grating"]}
+    return {key: float(value) if key == "SCALE" else value for key, value in optics.items() if value}
 
 
 def read_rows():

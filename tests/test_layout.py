@@ -20,7 +20,7 @@ TOOLS += ("list_affected", "list_candidates", "update_references", "sync_referen
 VERBS = ("make", "calibrate", "fit", "subtract", "divide", "trace", "solve", "extract", "build", "combine", "correct")
 VERBS += ("measure", "write", "resolve", "deliver", "check", "list", "simulate")
 # What every product goes through; an edit there is a change of format, not of an algorithm.
-BORDER = {"cli", "errors", "schema", "product", "serial", "planes", "headers", "dq", "image", "references"}
+BORDER = {"cli", "errors", "schema", "product", "serial", "planes", "headers", "dq", "files", "image", "references"}
 CEILINGS = {
     "Snakefile": 80,
     "rules/*.smk": 200,

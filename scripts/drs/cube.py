@@ -6,7 +6,6 @@ from dataclasses import replace
 
 from drs.cubesky import find_blank, measure_scale, subtract_cube, subtract_spectrum, take_spectrum
 from drs.errors import ReductionError
-from drs.whitelight import collapse_cube
 
 logger = logging.getLogger(__name__)
 SKIES = ("SKY", "BKG")
@@ -39,14 +38,15 @@ def subtract_sky(cube, sky, *, sky_method, blank_fraction):
         logger.warning("the sky cube was refused (%s): the spectrum of blank spaxels is subtracted", sky.refusal)
         sky = None
     image = cube.image
-    blank = find_blank(collapse_cube(*image[:3]), fraction=blank_fraction)
-    own, used = take_spectrum(image, blank), {"blank_fraction": blank_fraction, "n_blank": int(blank.sum())}
+    blank = find_blank(image, fraction=blank_fraction)
+    used = {"blank_fraction": blank_fraction}
     if sky is None:
-        return _with_sky(cube, subtract_spectrum(image, own), "blank spaxels", **used)
+        taken = subtract_spectrum(image, take_spectrum(image, blank))
+        return _with_sky(cube, taken, "blank spaxels", **used)
     same = sky.arrays["SCI"].shape == cube.arrays["SCI"].shape
     if not same or any(not math.isclose(sky.wcs[key], cube.wcs[key], rel_tol=SAME_TO) for key in SPECTRAL):
         raise ReductionError("the sky cube has another wavelength grid or field: take one of this configuration")
-    scale = measure_scale(own, take_spectrum(sky.image, blank))
+    scale = measure_scale(image, sky.image, blank)
     logger.info("sky cube times %.4f", scale)
     return _with_sky(cube, subtract_cube(image, sky.image, scale=scale), "sky cube", **used, scale=scale)
 

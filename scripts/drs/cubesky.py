@@ -11,7 +11,10 @@ from drs.image import Image
 
 LEAST_SIGNIFICANCE = 10.0  # of the lines of a sky, in sigma of their scale: less and the sky is not scaled
 SCALES = (0.2, 5.0)
+CLIP_SIGMA = 6.0
+TURNS = 5  # of scale and outliers
 MEDIAN_OVER_MEAN = np.pi / 2  # variance of a median over that of a mean, of normal noise
+BLOCK = 4  # bins that choose blank spaxels, and that use them, in turn: neighbouring bins share noise
 
 
 class Spectrum(NamedTuple):
@@ -21,23 +24,43 @@ class Spectrum(NamedTuple):
     error: np.ndarray
 
 
-def find_blank(white, *, fraction):
-    """Return which spaxels (ny, nx), bool, are blank: the faintest ones of a white-light image (Image).
+def find_blank(cube, *, fraction):
+    """Return which samples (n_wave, ny, nx), bool, are of blank spaxels: the faintest ones.
+
+    Spaxels are chosen by some wavelengths and used at others, in turn: their own noise would make the sky too faint.
+
+    Parameters
+    ----------
+    cube : Image
+        Of (n_wave, ny, nx) arrays.
+    fraction : float
+        Of the spaxels with a value.
 
     Raises
     ------
     ReductionError
         No spaxel has a value.
     """
-    known = ~white.unusable
+    half = (np.arange(len(cube.rate)) // BLOCK) % 2 == 0
+    halves = [half, ~half] if len(half) >= 2 * BLOCK else [np.ones_like(half)] * 2
+    chosen = [_choose_faintest(cube, bins, fraction) for bins in halves]
+    return np.where(half[:, np.newaxis, np.newaxis], chosen[1], chosen[0])
+
+
+def _choose_faintest(cube, bins, fraction):
+    """Return which spaxels (ny, nx), bool, are the faintest in the mean of some bins."""
+    used = ~cube.unusable & bins[:, np.newaxis, np.newaxis]
+    n = used.sum(axis=0)
+    known = 2 * n > np.count_nonzero(bins)
     if not known.any():
         raise ReductionError("no spaxel of the cube has a value: the sky cannot be measured")
-    return known & (white.rate <= np.quantile(white.rate[known], fraction))
+    white = np.where(used, cube.rate, 0).sum(axis=0, dtype=np.float64) / np.maximum(n, 1)
+    return known & (white <= np.quantile(white[known], fraction))
 
 
-def take_spectrum(cube, spaxels):
-    """Return the median Spectrum of some spaxels (bool, (ny, nx)) of a cube (Image of (n_wave, ny, nx) arrays)."""
-    used = spaxels & ~cube.unusable
+def take_spectrum(cube, samples):
+    """Return the median Spectrum of some samples (bool, (n_wave, ny, nx)) of a cube (Image)."""
+    used = samples & ~cube.unusable
     n = used.sum(axis=(1, 2))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of bins without a value
@@ -47,31 +70,49 @@ def take_spectrum(cube, spaxels):
     return Spectrum(rate, np.sqrt(variance * factor))
 
 
-def measure_scale(own, sky):
-    """Return the factor by which the lines of a sky Spectrum are those of another one; 1 where they are too faint.
+def measure_scale(cube, sky, samples):
+    """Return the factor by which the sky lines of a cube are those of a sky cube; 1 where they are too faint.
 
-    Both without their means, so that a faint continuum of sources does not count.
+    Weighted least squares of blank samples, spaxel by spaxel: the same line falls on the bins of two spaxels in
+    different parts, and in both cubes alike. Without the mean of each spaxel, so that a faint continuum of sources does
+    not count; what the noise of the sky adds to its lines is taken out; samples that stand out are left out.
+
+    Parameters
+    ----------
+    cube, sky : Image
+        Of (n_wave, ny, nx) arrays.
+    samples : ndarray, bool, (n_wave, ny, nx)
+        Of blank spaxels.
 
     Raises
     ------
     ReductionError
         Lines that are more than five times brighter or fainter.
     """
-    known = np.isfinite(own.rate) & np.isfinite(sky.rate) & (own.error > 0) & (sky.error > 0)
-    if known.sum() < 3:
-        return 1.0
-    weight = 1 / (own.error[known] ** 2 + sky.error[known] ** 2)
-    first, second = (values.rate[known] - np.average(values.rate[known], weights=weight) for values in (own, sky))
-    information = (weight * second**2).sum()
-    if information < LEAST_SIGNIFICANCE**2:
-        return 1.0
-    scale = float((weight * first * second).sum() / information)
+    known = samples & ~cube.unusable & ~sky.unusable & (cube.error > 0) & (sky.error > 0)
+    used, scale = known, 1.0
+    for _ in range(TURNS):
+        noise2 = np.where(known, cube.error.astype(np.float64) ** 2 + (scale * sky.error.astype(np.float64)) ** 2, 1)
+        weight = used / noise2
+        own, lines = (_without_mean(values.rate, weight) for values in (cube, sky))
+        information = float((weight * (lines**2 - np.where(known, sky.error.astype(np.float64) ** 2, 0))).sum())
+        if information < LEAST_SIGNIFICANCE**2:
+            return 1.0
+        scale = float((weight * own * lines).sum()) / information
+        used = known & ((own - scale * lines) ** 2 < CLIP_SIGMA**2 * noise2)
     if not SCALES[0] <= scale <= SCALES[1]:
         raise ReductionError(
             f"the sky lines are {scale:.3g} times those of the sky cube, expected {SCALES[0]} to {SCALES[1]}: "
             "take another sky exposure, or extract_cube: {sky: blank}"
         )
     return scale
+
+
+def _without_mean(rate, weight):
+    """Return a cube (float64) less the weighted mean of each spaxel; what has no value is 0 before."""
+    values = np.where(np.isfinite(rate), rate, 0).astype(np.float64)
+    total = weight.sum(axis=0)
+    return values - (weight * values).sum(axis=0) / np.where(total > 0, total, 1)
 
 
 def subtract_spectrum(cube, sky):

@@ -12,6 +12,7 @@ from pathlib import Path
 from crds_ligeriri import session
 from drs import product
 from drs.errors import ReductionError
+from drs.files import write_atomically
 from drs.headers import read_keywords
 from drs.references import is_wildcard, mapping_path, sha1
 
@@ -162,7 +163,7 @@ def copy_file(source, target):
     if target.exists() and target.stat().st_size == source.stat().st_size and sha1(target) == sha1(source):
         return
     with source.open("rb") as stream:
-        product.write_atomically(target, lambda out: _copy_stream(stream, out))
+        write_atomically(target, lambda out: _copy_stream(stream, out))
 
 
 def _copy_stream(stream, out):

@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 from drs.errors import ReductionError
+from drs.files import write_text
 from drs.mapping import check_mapping, check_name, find_named, is_intact, is_mapping, sort_mappings
 from drs.metadata import read_metadata
-from drs.product import write_text
 from drs.references import CONTEXT_NAME, mapping_path, read_json, read_server_config, reference_path
 from drs.source import UnreachableError
 from drs.transfer import UnwritableError, fetch, find_part, is_whole, writing

@@ -13,9 +13,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from drs import product
 from drs.derivation import copy_file, derive_context, describe_references, is_empty, load_context
 from drs.errors import ReductionError
+from drs.files import write_json, write_text
 from drs.lock import hold_cache
 from drs.metadata import read_metadata
 from drs.references import find_context, mapping_path, read_json, read_server_config, reference_path, sha1
@@ -225,7 +225,7 @@ def _publish(prepared, cache, work):
     sources += [(mapping_path(work, name), mapping_path(cache, name)) for name in prepared["made"]]
     new = [str(target.relative_to(cache)) for _, target in sources if not target.exists()]
     config = read_server_config(cache)
-    product.write_json(work / JOURNAL, {"server_config": sha1(config_path(cache)), "files": new})
+    write_json(work / JOURNAL, {"server_config": sha1(config_path(cache)), "files": new})
     for source, target in sources:
         copy_file(source, target)
     metadata = {
@@ -235,7 +235,7 @@ def _publish(prepared, cache, work):
     config |= dict.fromkeys(OPERATIONAL, prepared["context"])
     config["mappings"] = sorted({*config.get("mappings", ()), *prepared["made"]})
     config["download_metadata"] = {**read_metadata(config.get("download_metadata")), **metadata}
-    product.write_text(config_path(cache), pprint.pformat(config) + "\n")
+    write_text(config_path(cache), pprint.pformat(config) + "\n")
 
 
 def format_changes(result, *, dry_run):

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from crds_ligeriri import session
-from drs import product
 from drs.errors import ReductionError
+from drs.files import write_atomically, write_text
 from drs.lock import hold_cache
 from drs.mending import mend_rules
 from drs.metadata import read_metadata
@@ -143,7 +143,7 @@ def _write_rules(mended, texts, work):
             except (Exception, SystemExit) as error:
                 reason = " ".join(str(error).split())
                 raise ReductionError(f"{entry.source}: CRDS refuses it ({reason}): mend it in the source") from error
-            product.write_text(mapping_path(work, name), text)
+            write_text(mapping_path(work, name), text)
             if stale:
                 found = f"its sha1sum {stated} is stale" if stated else "it has no sha1sum"
                 lines.append((entry.source, found, f"written as {loaded.header['sha1sum']}"))
@@ -181,7 +181,7 @@ def _write_config(folder, mended, work, observatory):
     mode = folder / "ref_cache_subdir_mode"
     if not mode.is_file() or mode.read_text().strip() != "instrument":
         lines.append((mode.name, "does not say 'instrument'", "set: references lie in a folder per instrument"))
-    product.write_text(target / mode.name, "instrument\n")
+    write_text(target / mode.name, "instrument\n")
     return lines
 
 
@@ -239,7 +239,7 @@ def _state_references(work, copies):
 def _write_literal(path, config):
     """Write a configuration as the Python literal that CRDS reads."""
     body = ",\n ".join(f"{key!r}: {value!r}" for key, value in sorted(config.items()))
-    product.write_text(path, f"{{{body}}}\n")
+    write_text(path, f"{{{body}}}\n")
 
 
 def _check(work, output, copies):
@@ -280,7 +280,7 @@ def _publish(work, output, copies):
         for target, path in pairs:
             if target in written:
                 with path.open("rb") as stream:
-                    product.write_atomically(target, lambda out, stream=stream: _copy(stream, out))
+                    write_atomically(target, lambda out, stream=stream: _copy(stream, out))
     return written
 
 

@@ -20,6 +20,7 @@ from astropy.io import fits
 
 from drs import dq
 from drs.errors import ReductionError
+from drs.files import write_atomically
 from drs.headers import scan_headers
 from drs.image import Image, make_nothing
 from drs.planes import deinterleave
@@ -372,29 +373,3 @@ def sha256(path):
     """Return the sha256 of a file as hexadecimal text."""
     with Path(path).open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def write_atomically(path, write_to):
-    """Call `write_to(stream)` on a new file beside `path`, sync it, and rename it to `path`."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    for left in [entry.name for entry in os.scandir(path.parent) if entry.name.startswith(f".{path.name}.")]:
-        if left.endswith(".part") and not Path("/proc", left.split(".")[-2]).exists():  # its writer was killed
-            path.with_name(left).unlink(missing_ok=True)
-    with (part := path.with_name(f".{path.name}.{os.getpid()}.part")).open("wb") as stream:
-        write_to(stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(path)
-
-
-def write_json(path, document):
-    """Write `document` as JSON with sorted keys; equal content leaves the file untouched."""
-    write_text(path, json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
-
-
-def write_text(path, text):
-    """Write text; equal content leaves the file untouched."""
-    path, content = Path(path), text.encode()
-    if not path.exists() or path.read_bytes() != content:
-        write_atomically(path, lambda stream: stream.write(content))

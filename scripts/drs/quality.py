@@ -153,9 +153,10 @@ def measure_sources(values, unusable, segments, sky):
     excess = np.where(unusable, 0.0, values - sky)
     catalog = SourceCatalog(excess, segments, mask=unusable)
     x_pix, y_pix = np.atleast_1d(catalog.x_centroid), np.atleast_1d(catalog.y_centroid)
-    guess = float(np.nanmedian(np.atleast_1d(catalog.fwhm.value)))
-    if not np.isfinite(guess):
+    widths = np.atleast_1d(catalog.fwhm.value)
+    if not np.isfinite(widths).any():
         return Sources(int(segments.n_labels), np.nan)
+    guess = float(np.nanmedian(widths))
     half = max(2, int(np.ceil(CORE_FWHM * guess)))
     peaks = np.nan_to_num(np.atleast_1d(catalog.max_value))
     bright = [k for k in np.argsort(-peaks, kind="stable") if _is_whole(unusable, x_pix[k], y_pix[k], half)]

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from astropy.io import fits
 
-from drs import product
 from drs.errors import ReductionError
+from drs.files import write_atomically
 from drs.headers import is_gzipped, scan_headers
 from drs.schema import keyword_descriptions
 from drs.serial import WORD, encode_sum, sum_words
@@ -53,7 +53,7 @@ def write_keywords(source, target, keywords):
             else:
                 _write(out, header, stream)
 
-        product.write_atomically(target, write_to)
+        write_atomically(target, write_to)
     target.chmod(mode)
     return changes
 

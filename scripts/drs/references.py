@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from drs.errors import ReductionError
-from drs.product import write_json
+from drs.files import write_json
 from drs.schema import check_document, load_yaml
 
 TYPES_SCHEMA = Path(__file__).resolve().parents[2] / "config" / "references.schema.yaml"

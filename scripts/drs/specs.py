@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from crds_ligeriri import session
-from drs.product import write_text
+from drs.files import write_text
 from drs.schema import PRODUCTS, load_yaml
 
 HEAD = """\

@@ -9,6 +9,8 @@ from drs.image import Image
 from drs.wcs import take_celestial
 
 LEAST_USABLE = 0.5  # of the bins of a spaxel
+FAINT = 0.25  # of the spaxels, where there are fewer lines
+HALF_SIGMA = 0.3829  # of normal values are within half a sigma: fewer of a line than are below the median
 
 
 def collapse_cube(rate, error, dq, *, correlation=1.0):
@@ -38,6 +40,31 @@ def collapse_cube(rate, error, dq, *, correlation=1.0):
         np.where(enough, correlation * np.sqrt(variance), np.nan).astype(np.float32),
         flags | np.where(enough, np.uint32(0), np.uint32(Flag.DO_NOT_USE)),
     )
+
+
+def measure_noise(rate, error, dq):
+    """Return the noise of a cube over its errors, from second differences along its spectra; NaN without any.
+
+    Over every second bin, as neighbours share noise, in the fainter spaxels; robust, so that lines do not count while
+    they are few. A smooth continuum leaves nothing.
+
+    Parameters
+    ----------
+    rate, error : ndarray, float32, (n_wave, ny, nx)
+    dq : ndarray, uint32, (n_wave, ny, nx)
+    """
+    values = np.where(Image(rate, error, dq).unusable, np.nan, rate).astype(np.float64)
+    variance = error.astype(np.float64) ** 2
+    second = values[:-4] - 2 * values[2:-2] + values[4:]
+    white = collapse_cube(rate, error, dq)
+    if white.unusable.all():
+        return np.nan
+    faint = white.rate <= np.quantile(white.rate[~white.unusable], FAINT)
+    known = np.isfinite(second) & faint
+    if not known.any():
+        return np.nan
+    ratio = second[known] / np.sqrt(variance[:-4] + 4 * variance[2:-2] + variance[4:])[known]
+    return float(np.quantile(np.abs(ratio), HALF_SIGMA) / 0.5)
 
 
 def find_throughput(rectmat, scatter):

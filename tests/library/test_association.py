@@ -126,7 +126,29 @@ def make_ifs_night(mode):
     }
 
 
-@pytest.mark.parametrize("mode", ["LENSLET", "SLICER"])
+def test_lenslets_get_matrices_and_cubes_with_the_nearest_sky():
+    scans = {f"s{k}": ifs_scan("SCAN", k, start=at(1, k), INSTMODE="LENSLET", GRATING="4000-H") for k in range(16)}
+    scans |= {f"o{k}": ifs_scan("SCAN", 20 + k, start=at(2, k), INSTMODE="LENSLET") for k in range(15)}  # no GRATING
+    scans |= {
+        f"{imtype}{k}": ifs_scan(imtype, 40 + k, start=at(6, k), INSTMODE="LENSLET", GRATING=grating)
+        for k, (imtype, grating) in enumerate((("SCI", "4000-H"), ("SKY", "8000-H"), ("SKY", "4000-H"), ("SCI", "1")))
+    }
+    plan = plan_of(scans)
+    (matrix,) = plan["masters"].values()
+    assert (matrix["type"], matrix["stage"], len(matrix["members"])) == ("rectmat", "optics", 16)
+    assert matrix["useafter"] == "2024-09-24T22:00:00"  # noon: CRDS takes the latest before an exposure
+    first, second = plan["sky"].values()
+    assert first["choice"] == "2024B-P123-008_IRIS_IFS_SKY_0042-00"
+    assert first["rejected"] == [{"name": "2024B-P123-008_IRIS_IFS_SKY_0041-00", "reason": "other GRATING"}]
+    assert (second["choice"], second["reason"][:21]) == (None, "no fitting sky exposu")
+    assert (plan["groups"], plan["skies"]) == ({}, {})
+    reasons = [(entry["type"], entry["reason"]) for entry in plan["too_few"]]
+    assert reasons[0] == ("rectmat", "15 exposures, at least 16 needed")
+    assert [kind for kind, _ in reasons[1:]] == ["cube", "cube"]
+    assert "which are not combined yet" in reasons[1][1]
+
+
+@pytest.mark.parametrize("mode", ["SLICER"])
 def test_spectrographs_get_level_1_and_master_darks_and_the_plan_says_so(mode):
     plan = plan_of(make_ifs_night(mode))
     assert list(plan["masters"]) == ["iris_ifs_dark_20240925t030000_0.0.1"]

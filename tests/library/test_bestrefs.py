@@ -7,7 +7,16 @@ import pytest
 from astropy.io import fits
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference_cache import TYPES, list_bytes, make_cache, make_request, read_rows, write_reference
+from reference_cache import (
+    ALL_TYPES,
+    TYPES,
+    list_bytes,
+    make_cache,
+    make_request,
+    optics_of,
+    read_rows,
+    write_reference,
+)
 
 from drs import bestrefs, references
 from drs.errors import ReductionError
@@ -57,10 +66,10 @@ def add_reference(cache, rmap, old, new):
 def test_every_reference_of_the_csv_is_chosen_by_its_own_keys(cache, context):
     exposures, expected = {}, {}
     for row in read_rows():
-        keys = {"INSTRUME": row["instrument"], "DETECTOR": row["detector"], "FILTER": row["filter"] or "K"}
+        keys = {"INSTRUME": row["instrument"], "DETECTOR": row["detector"], "FILTER": "K", **optics_of(row)}
         exposures[row["file"]] = make_request(row["type"], **keys)
         expected[row["file"]] = row
-    manifests = bestrefs.resolve(exposures, context, TYPES, cache)
+    manifests = bestrefs.resolve(exposures, context, ALL_TYPES, cache)
     for name, manifest in manifests.items():
         row = expected[name]
         entry = manifest["references"][row["type"]]
@@ -71,10 +80,10 @@ def test_every_reference_of_the_csv_is_chosen_by_its_own_keys(cache, context):
             "size": path.stat().st_size,
             "sha1": references.sha1(path),
             "rmap": f"ligeriri_{row['instrument'].lower()}_{row['type']}_0001.rmap",
-            "selector": TYPES[row["type"]]["selector"],
+            "selector": ALL_TYPES[row["type"]]["selector"],
             "useafter": row["useafter"].replace("T", " "),
             "source": "context",
-            "keyword": TYPES[row["type"]]["keyword"],
+            "keyword": ALL_TYPES[row["type"]]["keyword"],
             "status": "found",
             "reason": "",
         }

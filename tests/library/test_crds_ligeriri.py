@@ -10,6 +10,7 @@ from astropy.io import fits
 from reference_cache import (
     ALL_TYPES,
     REPO,
+    RULED_IRIS,
     RULES,
     TYPES,
     list_bytes,
@@ -61,7 +62,7 @@ def test_a_session_restores_the_environment_when_it_fails(monkeypatch):
 
 
 def test_rule_files_and_starting_rmaps_have_valid_checksums():
-    assert len(MAPPINGS) == 1 + 2 + 2 * len(TYPES)
+    assert len(MAPPINGS) == 1 + 2 + 2 * len(TYPES) + len(RULED_IRIS)
     assert len(STARTING) == 2 * len(ALL_TYPES)
     done = run_crds("checksum", "--verify", *MAPPINGS, *STARTING, cache=RULES)
     assert done.returncode == 0, done.stderr

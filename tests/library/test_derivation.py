@@ -49,12 +49,13 @@ def test_changes_tell_what_takes_the_place_of_what_and_new_cases(derive, tmp_pat
 
 
 def test_the_first_reference_of_a_type_makes_its_rules(derive, tmp_path):
-    made = derive(write_reference(tmp_path, "rectmat"), write_reference(tmp_path, "wavesol"))
-    text = mapping_path(tmp_path / "work", "ligeriri_iris_rectmat_0007.rmap").read_text()
+    liger = {"INSTRUME": "Liger", "TELESCOP": "Keck"}
+    made = derive(write_reference(tmp_path, "rectmat", **liger), write_reference(tmp_path, "wavesol", **liger))
+    text = mapping_path(tmp_path / "work", "ligeriri_liger_rectmat_0007.rmap").read_text()
     assert "'derived_from' : 'NONE'" in text
     assert "('0.0.1', 'IFS', 'LENSLET', 'Y', '0.014', 'K4000') : UseAfter({" in text
-    assert made["rmaps"]["ligeriri_iris_wavesol_0000.rmap"] == "ligeriri_iris_wavesol_0007.rmap"
-    assert "'SKY' : 'N/A'" in mapping_path(tmp_path / "work", "ligeriri_iris_0007.imap").read_text()
+    assert made["rmaps"]["ligeriri_liger_wavesol_0000.rmap"] == "ligeriri_liger_wavesol_0007.rmap"
+    assert "'SKY' : 'N/A'" in mapping_path(tmp_path / "work", "ligeriri_liger_0007.imap").read_text()
 
 
 @pytest.mark.parametrize("kind", sorted(set(ALL_TYPES) - set(TYPES) - {"rectmat", "wavesol"}))

@@ -223,3 +223,12 @@ def test_refused():
         shift_matrix(matrix, 1.5)
     with pytest.raises(ReductionError, match="no light to measure the shift"):
         measure_shift(np.full(SHAPE, np.nan, np.float32), images[1], images[2], matrix)
+
+
+@pytest.mark.parametrize("step", [3, 16])
+def test_a_shift_is_measured_on_some_columns(step):
+    _, frame, matrix = make_truth(shift_pix=0.13)
+    images = add_noise(frame)
+    found, sigma = measure_shift(*images, matrix, column_step=step)
+    assert 0.7 < sigma / measure_shift(*images, matrix)[1] / np.sqrt(step) < 1.5
+    assert abs(found - 0.13) < 0.005 + 4 * sigma

@@ -21,6 +21,7 @@ def make_exposure(start, dark, **changes):
     entry = {
         "file": "a.fits",
         "kind": "science",
+        "mode": "imager",
         "object": "M 15",
         "filter": "Y",
         "start": start,

@@ -1,5 +1,6 @@
 """What the rules ask of the plan."""
 
+import re
 from types import SimpleNamespace
 
 import pytest
@@ -49,9 +50,11 @@ def test_products_of_each_level(plan):
 
 @pytest.fixture
 def ifs_plan(asked):
-    """Return the plan of five darks, one lenslet science exposure, and one imager science exposure."""
+    """Return the plan of five darks, one slicer and one lenslet science exposure, and one of the imager."""
     scans = {f"d{k}.fits": ifs_scan("DARK", k, start=f"2024-09-25T01:0{k}:00") for k in range(5)}
-    scans |= {"l.fits": ifs_scan("SCI", 20, INSTMODE="LENSLET", NCHAN=4), "s.fits": scan("SCI", 21)}
+    scans |= {"l.fits": ifs_scan("SCI", 20, NCHAN=4), "s.fits": scan("SCI", 21)}
+    scans |= {"m.fits": ifs_scan("SCI", 22, INSTMODE="LENSLET", SCALE=0.009, OBSNUM="010")}
+    scans |= {"k.fits": ifs_scan("SKY", 23, INSTMODE="LENSLET", SCALE=0.009, OBSNUM="010")}
     rows = build_rows(scans, INSTRUMENTS, RULES, {})
     return Plan({"rows": rows, **associate(rows, RULES)}, asked.append)
 
@@ -60,13 +63,32 @@ def test_a_spectrograph_has_rates_darks_and_pictures_of_the_rates_that_nothing_i
     rate = "level1/2024B-P123-008_IRIS_IFS_SCI_LVL1_0020-00.fits"
     assert rate in ifs_plan.products("level1")
     assert ifs_plan.products("calibrations") == ["calibrations/iris_ifs_dark_20240925t010000_0.0.1.fits"]
-    assert ifs_plan.products("level2") == ["level2/2024B-P123-008_IRIS_IMG1_SCI_LVL2_0021-00.fits"]
+    assert sorted(ifs_plan.products("level2")) == [
+        "level2/2024B-P123-008_IRIS_IMG1_SCI_LVL2_0021-00.fits",
+        "level2/2024B-P123-010_IRIS_IFS_SCI_LVL2_0022-00.fits",
+        "level2/2024B-P123-010_IRIS_IFS_SKY_LVL2_0023-00.fits",
+    ]
     assert len(ifs_plan.products("level3")) == 1
     assert f"quality/{rate.removesuffix('fits')}json" in ifs_plan.products("quality")
     pictures = [product for product in ifs_plan.products("quicklook") if "/level1/" in product]
     assert pictures == [f"quicklook/{rate.removesuffix('fits')}png"]
     assert ifs_plan.after_crds(rate) == []
     assert asked == ["detector"]
+
+
+def test_the_rule_of_a_level_2_is_found_by_its_observation(ifs_plan):
+    assert ifs_plan.obs_pattern("imager") == "2024B\\-P123\\-008_IRIS_IMG1_SCI"
+    assert ifs_plan.obs_pattern("lenslet") == "2024B\\-P123\\-010_IRIS_IFS_SCI|2024B\\-P123\\-010_IRIS_IFS_SKY"
+    assert re.fullmatch(ifs_plan.obs_pattern("slicer"), "2024B-P123-008_IRIS_IFS_SCI") is None
+
+
+def test_the_sky_of_a_cube(ifs_plan):
+    science = SimpleNamespace(obs="2024B-P123-010_IRIS_IFS_SCI", exp="0022-00")
+    sky = ["level2/2024B-P123-010_IRIS_IFS_SKY_LVL2_0023-00.fits"]
+    assert ifs_plan.sky_cube(science, "auto") == ("cube", sky)
+    assert ifs_plan.sky_cube(science, "blank") == ("blank", [])
+    own = SimpleNamespace(obs="2024B-P123-010_IRIS_IFS_SKY", exp="0023-00")
+    assert ifs_plan.sky_cube(own, "auto") == ("none", [])
 
 
 def test_the_readout_of_an_exposure(ifs_plan):

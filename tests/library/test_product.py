@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from astropy.io import fits
 
-from drs import dq, product
+from drs import dq, files, product
 from drs.errors import ReductionError
 from drs.planes import open_planes
 
@@ -131,12 +131,6 @@ def test_a_changed_pixel_is_noticed(image, tmp_path):
     assert product.read(path, verify=False).arrays["SCI"].shape == (5, 7)
 
 
-def test_what_a_killed_writer_left_is_removed(image, tmp_path):
-    (tmp_path / ".a.fits.4194304.part").write_bytes(b"half")
-    product.write(tmp_path / "a.fits", image)
-    assert [entry.name for entry in tmp_path.iterdir()] == ["a.fits"]
-
-
 def test_data_is_an_alias_of_sci(image, tmp_path):
     product.write(tmp_path / "a.fits", image)
     with fits.open(tmp_path / "a.fits") as hdus:
@@ -149,7 +143,7 @@ def test_a_killed_write_leaves_the_old_file(image, tmp_path, monkeypatch):
     path = tmp_path / "a.fits"
     product.write(path, image)
     before = path.read_bytes()
-    monkeypatch.setattr(product.os, "fsync", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(files.os, "fsync", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         product.write(path, replace(image, history=("other",)))
     assert path.read_bytes() == before
@@ -173,16 +167,6 @@ def test_a_long_refusal_is_read_back_whole(image, tmp_path):
     with product.mark_refusal(tmp_path / "a.fits", image, mark=True):
         raise ReductionError(reason)
     assert product.read(tmp_path / "a.fits").refusal == reason.strip()
-
-
-def test_json_that_did_not_change_is_left_untouched(tmp_path):
-    path = tmp_path / "a.json"
-    product.write_json(path, {"b": 1, "a": [2]})
-    stamp = path.stat().st_mtime_ns
-    product.write_json(path, {"a": [2], "b": 1})
-    assert path.stat().st_mtime_ns == stamp
-    product.write_json(path, {"a": [3]})
-    assert path.stat().st_mtime_ns != stamp
 
 
 LARGE = (397, 1053)

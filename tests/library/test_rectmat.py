@@ -3,14 +3,17 @@
 import numpy as np
 import pytest
 
+from drs import rectmat
 from drs.dq import Flag
 from drs.errors import ReductionError
+from drs.image import Image
 from drs.rectmat import (
     centre_windows,
     cut_windows,
     find_missing,
     fit_profiles,
     lit_lenslets,
+    make_arrays,
     measure_throughput,
 )
 from drs.simulation.lenslets import Layout, make_profiles, place_traces, render_spectra
@@ -132,3 +135,27 @@ def test_refused():
     windows = cut_windows(*frames[0], traces.first_row, traces.first_column, (5, 9))
     with pytest.raises(ReductionError, match="5 columns cannot be fitted to order 4"):
         fit_profiles(windows, order=4, clip_sigma=6)
+
+
+def test_a_scan_gives_a_matrix_wherever_the_last_one_was():
+    frames, throughput, truth, traces = make_scan()
+    shape = (LAYOUT.ny, LAYOUT.nx)
+    old = np.zeros((LAYOUT.n_row, LAYOUT.n_column, *shape), np.float32)
+    offsets = np.stack([traces.first_row - 2, traces.first_column]).reshape(2, *shape)
+    images = ((position, Image(*frame)) for position, frame in enumerate(frames))
+    scan = rectmat.fit_scan(images, old, offsets, n_position=N_POSITION, profile_order=4, clip_sigma=6.0)
+    inside = whole(traces)
+    assert set(scan.first_row[inside] - traces.first_row[inside]) <= {0, 1}
+    assert scan.lit[inside].all()
+    arrays = make_arrays(scan, shape)
+    assert arrays["RECTMAT"].shape == old.shape
+    np.testing.assert_array_equal(arrays["OFFSETS"][1], offsets[1])
+    light = arrays["RECTMAT"].sum(axis=0).reshape(LAYOUT.n_column, -1).T
+    ratio = (light / throughput)[inside]
+    assert np.std(ratio) < 0.006
+    same = inside & (scan.first_row == traces.first_row)
+    assert same.any()
+    expected = truth / truth.sum(axis=2, keepdims=True)
+    assert np.abs(scan.profile - expected)[same].max() < 0.01
+    with pytest.raises(ReductionError, match="do not fit each other"):
+        rectmat.fit_scan([], old[:, :, :-1], offsets, n_position=9, profile_order=4, clip_sigma=6.0)

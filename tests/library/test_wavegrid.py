@@ -8,7 +8,7 @@ from scipy.special import erf
 
 from drs.dq import Flag
 from drs.errors import ReductionError
-from drs.wavegrid import find_edges, make_grid, resample_spectra
+from drs.wavegrid import choose_grid, find_edges, find_shared_range, make_grid, resample_spectra
 
 N_COLUMN = 80
 
@@ -109,3 +109,27 @@ def test_refused():
         resample_spectra(*spectra, mixed, make_grid(1.595, 1.605, 2e-4))
     with pytest.raises(ValueError, match="wavelength"):
         resample_spectra(*spectra, wavelength[:, 1:], make_grid(1.595, 1.605, 2e-4))
+
+
+@pytest.mark.parametrize("falls", [False, True])
+def test_the_grid_that_all_spectra_share(falls):
+    wavelength = make_wavelengths(falls=falls)
+    wavelength[1, 3] = np.nan
+    first, last, step = find_shared_range(wavelength)
+    known = wavelength[[0, 2]]
+    assert (first, last) == (known.min(axis=1).max(), known.max(axis=1).min())
+    assert step == pytest.approx(2e-4, rel=0.02)
+    grid = choose_grid(wavelength)
+    assert (grid[0], grid[1] - grid[0]) == pytest.approx((first, step))
+    assert last - step < grid[-1] <= last + 1e-9
+    np.testing.assert_allclose(
+        choose_grid(wavelength, start_um=1.6, stop_um=1.6011, step_um=5e-4), [1.6, 1.6005, 1.601]
+    )
+
+
+def test_spectra_that_share_nothing_are_refused():
+    wavelength = np.array([[1.0, 1.1, 1.2], [1.3, 1.4, 1.5]])
+    with pytest.raises(ReductionError, match=r"the last begins at 1\.3 um, one ends at 1\.2"):
+        find_shared_range(wavelength)
+    with pytest.raises(ReductionError, match="no spectrum has wavelengths"):
+        find_shared_range(wavelength * np.nan)

@@ -5,7 +5,9 @@ import pytest
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
-from drs.wcs import build_wcs
+from drs.errors import ReductionError
+from drs.simulation import scene
+from drs.wcs import build_cube_wcs, build_wcs, find_pointing
 
 SHAPE = (40, 60)
 CENTRE = {"scale_arcsec": 0.004, "centre_x_arcsec": 0.0, "centre_y_arcsec": 0.0, "rotation_deg": 0.0}
@@ -50,3 +52,27 @@ def test_a_turned_detector_keeps_its_centre_and_turns_its_axes(rotation_deg):
     step = np.subtract(offset_of(wcs, 30.5, 21.5), offset_of(wcs, 30.5, 20.5))
     expected = 0.004 * np.array([np.sin(np.deg2rad(rotation_deg)), np.cos(np.deg2rad(rotation_deg))])
     np.testing.assert_allclose(step, expected, atol=1e-7)
+
+
+@pytest.mark.parametrize("pa_deg", [0.0, 37.0, 90.0, 180.0])
+@pytest.mark.parametrize("rotation_deg", [0.0, 12.0])
+def test_stars_in_cubes_are_where_the_coordinates_say(pa_deg, rotation_deg):
+    field = {"scale_arcsec": 0.009, "centre_x_arcsec": 0.05, "centre_y_arcsec": -0.02, "rotation_deg": rotation_deg}
+    geometry = {"size_x_pix": 24, "size_y_pix": 18, **field}
+    pointing = (150.0, 2.0, pa_deg)
+    keys = build_cube_wcs(find_pointing({"RA": 150.0, "DEC": 2.0, "PA": pa_deg}), field, (18, 24), 1.6 + np.arange(5))
+    for place in ((7.3, 11.6), (15.0, 6.2)):
+        ra, dec = scene.pixel_to_sky(*place, pointing, geometry)
+        star = {"ra_deg": ra, "dec_deg": dec, "flux_e_per_s": 1.0, "radius_pix": 0.0}
+        psf = {"core_fwhm_pix": 2.0, "halo_fwhm_pix": 2.0, "core_fraction": 1.0}
+        image = scene.render_sources([star], pointing, geometry, psf)
+        y, x = np.indices(image.shape)
+        found = (image * x).sum() / image.sum(), (image * y).sum() / image.sum()
+        expected = WCS(keys).wcs_world2pix([[ra, dec, 1.6e-6]], 0)[0][:2]
+        assert np.hypot(*(np.array(found) - expected)) < 0.01
+    assert WCS(keys).wcs_pix2world([[0, 0, 3]], 0)[0][2] == pytest.approx(4.6e-6)
+
+
+def test_a_header_without_pointing_is_refused():
+    with pytest.raises(ReductionError, match="no DEC, PA in the header"):
+        find_pointing({"RA": 1.0})

@@ -115,3 +115,39 @@ def test_a_file_that_is_no_product_is_refused(tmp_path):
     result, _ = run(tmp_path)
     assert result.exit_code == 1
     assert "cannot be read as a product" in result.output
+
+
+def test_a_cube_is_measured_by_its_white_light_and_a_matrix_by_its_throughput(tmp_path):
+    rng = np.random.default_rng(1)
+    values = rng.normal(3, 0.5, (30, 16, 20)).astype(np.float32)
+    arrays = {"SCI": values, "ERR": np.full(values.shape, 0.5, np.float32), "DQ": np.zeros(values.shape, np.uint32)}
+    exposure = {"IMTYPE": "SCI", "EXPDTST": "2024-09-25T06:00:00.000", "DATALVL": 2}
+    exposure |= {"DATAMODL": "IFUCubeModel"}
+    facts = {"FRMSHIFT": 0.08, "NOISCORR": 1.0, "SKYFROM": "sky cube"}
+    product.write(tmp_path / "cube.fits", product.Product(KEYWORDS | exposure | facts, arrays, UNITS))
+    document = measure(tmp_path, "cube")
+    assert document["shape"] == [30, 16, 20]
+    assert document["measured"]["median"] == pytest.approx(3, abs=0.05)
+    assert document["measured"]["noise_over_error"] == pytest.approx(1, abs=0.15)
+    assert document["measured"]["spectra"] == facts
+    reference = {
+        "INSTERA": "0.0.1",
+        "REFTYPE": "RECTMAT",
+        "USEAFTER": "2024-09-24T22:00:00",
+        "PEDIGREE": "DUMMY",
+        "AUTHOR": "t",
+    }
+    reference |= {"DESCRIP": "t", "DATAMODL": "RectificationModel", "RMCHISQ": 1.02, "RMNDARK": 0, "RMSCATT": 0.05}
+    arrays = {"RECTMAT": np.full((5, 7, 3, 4), 0.2, np.float32), "OFFSETS": np.zeros((2, 3, 4), np.int32)}
+    product.write(tmp_path / "rectmat.fits", product.Product(KEYWORDS | reference, arrays))
+    document = measure(tmp_path, "rectmat")
+    assert document["measured"]["median"] == pytest.approx(1)
+    assert document["measured"]["spectra"] == {"RMCHISQ": 1.02, "RMNDARK": 0, "RMSCATT": 0.05}
+
+
+def measure(folder, name):
+    """Return the quality of a product of a name."""
+    options = [f"--product={folder / name}.fits", "--source-threshold-sigma=5", f"--output={folder / name}.json"]
+    result = CliRunner().invoke(main, options)
+    assert result.exit_code == 0, result.output
+    return json.loads((folder / f"{name}.json").read_text())

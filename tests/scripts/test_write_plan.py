@@ -78,17 +78,40 @@ def test_the_plan_says_what_crds_will_choose_and_why(run, options):
 
 def test_the_plan_of_a_spectrograph_ends_at_level_1_and_says_so(run, options):
     scans = {f"d{k}.fits": ifs_scan("DARK", k, start=f"2024-09-25T01:0{k}:00", DETECTOR="IFU") for k in range(5)}
-    plan_night(options, scans | {"s.fits": ifs_scan("SCI", 20, INSTMODE="IFS", IFSMODE="LENSLET")})
+    plan_night(options, scans | {"s.fits": ifs_scan("SCI", 20, INSTMODE="IFS", IFSMODE="SLICER")})
     result = run(main, **options)
     assert result.exit_code == 0, result.output
     science = json.loads(options["table"].read_text())["exposures"]["2024B-P123-008_IRIS_IFS_SCI_0020-00"]
-    assert (science["status"], science["mode"], science["used_by"]) == ("resolved", "lenslet", [])
+    assert (science["status"], science["mode"], science["used_by"]) == ("resolved", "slicer", [])
     assert science["products"] == ["level1/2024B-P123-008_IRIS_IFS_SCI_LVL1_0020-00.fits"]
     found = {kind: entry["file"] for kind, entry in science["references"].items() if entry["status"] == "found"}
     assert found == {kind: f"iris_ifs_{kind}_20240101t000000_0.0.1.fits" for kind in RULES["level1"]}
     text = options["output"].read_text()
-    assert "lenslet: Level 1 only, no recipe for science exposures yet" in text
+    assert "slicer: Level 1 only, no recipe for science exposures yet" in text
     assert "iris_ifs_dark_20240925t010000_0.0.1: 5 exposures" in text
+
+
+def test_the_plan_of_lenslets_has_matrices_cubes_and_their_sky(run, options):
+    optics = {"INSTMODE": "LENSLET", "SCALE": 0.009, "GRATING": "4000-H", "FILTER": "HN3"}
+    scans = {f"d{k}.fits": ifs_scan("DARK", k, start=f"2024-09-25T01:0{k}:00", **optics) for k in range(5)}
+    scans |= {f"s{k}.fits": ifs_scan("SCAN", 20 + k, start=f"2024-09-25T02:{k:02d}:00", **optics) for k in range(16)}
+    scans |= {"e.fits": ifs_scan("SCI", 40, **optics), "f.fits": ifs_scan("SKY", 41, **optics)}
+    plan_night(options, scans | {"g.fits": ifs_scan("SCI", 42, **optics | {"FILTER": "HN4"})})
+    result = run(main, **options)
+    assert result.exit_code == 0, result.output
+    exposures = json.loads(options["table"].read_text())["exposures"]
+    science = exposures["2024B-P123-008_IRIS_IFS_SCI_0040-00"]
+    assert science["references"]["rectmat"]["file"] == "iris_ifs_rectmat_20240925t020000_0.0.1.fits"
+    assert science["references"]["wavesol"]["file"] == "iris_ifs_wavesol_20240101t000000_0.0.1.fits"
+    assert science["products"][1] == "level2/2024B-P123-008_IRIS_IFS_SCI_LVL2_0040-00.fits"
+    missing = exposures["2024B-P123-008_IRIS_IFS_SCI_0042-00"]
+    assert missing["status"] == "failed"
+    assert "FILTER" in missing["reason"]
+    text = options["output"].read_text()
+    assert "sky: 2024B-P123-008_IRIS_IFS_SKY_0041-00 (nearest" in text
+    assert "sky: blank spaxels (no fitting sky exposure" in text
+    assert "iris_ifs_rectmat_20240925t020000_0.0.1: 16 exposures" in text
+    assert "1 cubes, which are not combined yet" in text
 
 
 def test_a_cache_without_the_context_is_refused(run, options):

@@ -93,3 +93,17 @@ def test_a_file_that_is_no_product_is_refused(tmp_path):
     assert result.exit_code == 1
     assert "cannot be read as a product" in result.output
     assert not output.exists()
+
+
+def test_a_cube_is_shown_by_its_white_light_with_a_compass(image, tmp_path):
+    arrays = {name: np.repeat(array[np.newaxis], 5, axis=0) for name, array in image.arrays.items()}
+    arrays["DQ"][:3, 20, 30] = Flag.DO_NOT_USE
+    wcs = build_wcs(150.0, 2.0, 30.0, DETECTOR, SHAPE) | {"WCSAXES": 3, "CTYPE3": "WAVE", "CUNIT3": "um"}
+    wcs |= {"CRVAL3": 1.6, "CRPIX3": 1.0, "CDELT3": 2e-4, "PC3_3": 1.0}
+    product.write(tmp_path / "image.fits", product.Product(KEYWORDS | {"DATAMODL": "IFUCubeModel"}, arrays, UNITS, wcs))
+    result, output = run(tmp_path)
+    assert result.exit_code == 0, result.output
+    picture = np.asarray(Image.open(output).convert("RGB"))
+    assert picture.shape == (*SHAPE, 3)
+    assert tuple(picture[SHAPE[0] - 1 - 20, 30]) == COLOURS[BAD]
+    assert (picture == COLOURS[INK]).all(axis=2).any()

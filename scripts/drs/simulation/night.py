@@ -240,6 +240,7 @@ class World:
         # without the detector: all detectors of a telescope look at one sky
         together = (exposure.identity[0], *exposure.identity[2:], "sky_scatter")
         scatter = self.facts["lamp_scatter" if is_lamp else "sky_scatter"]
+        scatter = self.preset["lenslets"]["lamp_scatter"] if kind == "lenslet-scan" else scatter
         return level * (1.0 + scatter * make_stream(self.seed, *together).standard_normal())
 
     def write_exposure(self, exposure, raw, folder):

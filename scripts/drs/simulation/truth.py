@@ -4,7 +4,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.table import Table
 
-from drs.product import write_atomically
+from drs.files import write_atomically
 
 SOURCE_COLUMNS = {  # column -> (unit, description)
     "source": ("", "number in this field"),

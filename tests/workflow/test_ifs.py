@@ -1,0 +1,133 @@
+"""A night of the lenslet spectrograph from raw to cubes against its truth."""
+
+import json
+
+import numpy as np
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+from runs import REPO, run_rules, run_snakemake, simulate
+from truth_ifs import SCIENCE, compare_cubes, compare_profiles, measure_flux, measure_pulls
+
+from drs import product
+from drs.schema import load_yaml
+from drs.simulation import scene
+
+pytestmark = pytest.mark.workflow
+SKY = "level2/2024B-P123-009_IRIS_IFS_SKY_LVL2_0003-00.fits"
+
+
+@pytest.fixture(scope="module")
+def ifs_night(tmp_path_factory):
+    """Return a reduced night of preset ifs, and what the run said."""
+    folder = simulate(tmp_path_factory.mktemp("ifs") / "night", "--preset=ifs")
+    run = run_snakemake(folder)
+    assert run.returncode == 0, run.stdout[-5000:]
+    return folder, run.stdout
+
+
+@pytest.fixture(scope="module")
+def pairs(ifs_night):
+    """Return the cubes with their truths."""
+    return compare_cubes(ifs_night[0])
+
+
+def test_every_product_is_made_once(ifs_night):
+    folder, text = ifs_night
+    ran = run_rules(text)
+    expected = {"fit_ramp": 24, "make_dark": 1, "make_rectmat": 1, "extract_cube": 3, "measure_quality": 29}
+    assert {rule: ran[rule] for rule in expected} == expected
+    assert "combine_images" not in ran
+    assert "which are not combined yet" in (folder / "plan/plan.txt").read_text()
+    assert "iris_ifs_rectmat" in (folder / "report.html").read_text()
+    assert "Nothing to be done" in run_snakemake(folder, "--dry-run").stdout
+
+
+def test_the_night_uses_its_own_matrix(ifs_night):
+    manifest = json.loads((ifs_night[0] / f"references/{SCIENCE[0]}_0001-00.json").read_text())
+    sources = {kind: manifest["references"][kind]["source"] for kind in ("dark", "rectmat", "wavesol")}
+    assert sources == {"dark": "night", "rectmat": "night", "wavesol": "context"}
+    plan = json.loads((ifs_night[0] / "plan/plan.json").read_text())["exposures"][f"{SCIENCE[0]}_0001-00"]
+    assert plan["references"]["rectmat"]["file"] == manifest["references"]["rectmat"]["file"]
+
+
+def test_profiles_are_the_true_ones_to_1_percent(ifs_night):
+    made, truth = compare_profiles(ifs_night[0])
+    assert np.sqrt(np.mean((made - truth) ** 2)) < 0.003 * truth.max(axis=0).mean()
+    assert np.abs(made.sum(axis=0) / truth.sum(axis=0) - 1).max() < 0.01
+
+
+def test_cubes_have_the_true_light_within_their_errors(pairs):
+    bias, error = measure_flux(pairs)
+    assert error < 0.001
+    assert abs(bias) < 0.005
+    pulls = measure_pulls(pairs)
+    assert pulls.size > 8000
+    assert pulls.std() == pytest.approx(1.0, abs=0.03)
+    assert abs(pulls.mean()) < 0.15  # of the scale of the sky, which is common to all samples
+    assert np.abs(pulls).max() < 6
+
+
+def test_the_line_of_the_galaxy_has_its_flux(pairs):
+    facts = load_yaml(REPO / "config/presets.yaml")["presets"]["ifs"]["lenslets"]
+    (line,) = next(source["lines"] for source in facts["sources"] if source["kind"] == "galaxy")
+    for cube, truth in pairs:
+        wave_um = cube.wcs["CRVAL3"] + cube.wcs["CDELT3"] * np.arange(len(truth))
+        inside = np.abs(wave_um - line["wavelength_um"]) < 1.5 * line["fwhm_um"]
+        beside = ~inside & (np.abs(wave_um - line["wavelength_um"]) < 3 * line["fwhm_um"])
+        ratio = measure_line(cube.arrays["SCI"], inside, beside) / measure_line(truth, inside, beside)
+        assert ratio == pytest.approx(1.0, abs=0.01)
+        assert measure_line(truth, inside, beside) > 0.6 * line["e_per_s"]  # the rest is beyond the field
+
+
+def measure_line(values, inside, beside):
+    """Return the light of a line in all spaxels over the continuum beside it."""
+    usable = np.isfinite(values).all(axis=0)
+    spectrum = values[:, usable].sum(axis=1, dtype=float)
+    return spectrum[inside].sum() - inside.sum() * spectrum[beside].mean()
+
+
+def test_the_star_is_where_the_coordinates_say(pairs):
+    facts = load_yaml(REPO / "config/presets.yaml")["presets"]["ifs"]["lenslets"]
+    field = load_yaml(REPO / "config/instruments/iris.yaml")["detectors"]["IFS"]["fields"]["LENSLET"]
+    geometry = {"size_x_pix": 16, "size_y_pix": 8, "scale_arcsec": 0.009, **field}
+    star = next(source for source in facts["sources"] if source["kind"] == "star")
+    sky = scene.pixel_to_sky(star["x"], star["y"], (299.6125, 10.2236, 30.0), geometry)
+    for cube, truth in pairs:
+        x, y, _ = WCS(cube.wcs).wcs_world2pix([[*sky, 1.637e-6]], 0)[0]
+        box = tuple(slice(max(round(place) - 2, 0), round(place) + 3) for place in (y, x))
+        found, expected = (centre(values.mean(axis=0)[box]) for values in (cube.arrays["SCI"], truth))
+        assert np.hypot(*np.subtract(found, expected)) < 0.02
+        whole = all(2 <= place <= size - 3 for place, size in ((y, 8), (x, 16)))
+        if whole:
+            assert np.hypot(found[0] + box[0].start - y, found[1] + box[1].start - x) < 0.15  # the wings are cut
+
+
+def centre(image):
+    """Return the (y, x) centroid of an image."""
+    y, x = np.indices(image.shape)
+    return (image * y).sum() / image.sum(), (image * x).sum() / image.sum()
+
+
+def test_the_header_of_a_cube(ifs_night):
+    cube = product.read(ifs_night[0] / f"level2/{SCIENCE[0]}_LVL2_0001-00.fits", models="IFUCubeModel")
+    assert cube.keywords["FRMSHIFT"] == pytest.approx(0.08, abs=4 * cube.keywords["FRMSHERR"])
+    assert cube.keywords["SKYFROM"] == "sky cube"
+    assert 1 <= cube.keywords["NOISCORR"] < 1.5
+    assert cube.keywords["R_RECTMA"].startswith("iris_ifs_rectmat_20240924t230000")
+    with fits.open(ifs_night[0] / f"level2/{SCIENCE[0]}_LVL2_0001-00.fits") as hdus:
+        assert SKY.rpartition("/")[2] in set(hdus["PROVENANCE"].data["FILE"])
+
+
+def test_a_setting_makes_cubes_again_and_their_sky(ifs_night):
+    folder, _ = ifs_night
+    config = (folder / "config.yaml").read_text()
+    try:
+        (folder / "config.yaml").write_text(config + "extract_cube: {sky: blank}\n")
+        text = run_snakemake(folder, "--dry-run").stdout
+    finally:
+        (folder / "config.yaml").write_text(config)
+    table = text.rpartition("Job stats:")[2].partition("total")[0]
+    jobs = dict(line.split()[:2] for line in table.splitlines() if line.split() and line.split()[-1].isdigit())
+    assert jobs["extract_cube"] == "2"
+    assert "make_rectmat" not in jobs
