@@ -1,8 +1,11 @@
 """Spectra of lamps with known wavelengths, for the tests of lines and wavelengths."""
 
+from pathlib import Path
+
 import numpy as np
 from scipy.special import ndtr
 
+LISTS = Path(__file__).resolve().parents[1] / "config" / "lines"
 FWHM_PIX = 2.1
 
 

@@ -2,8 +2,7 @@
 
 import numpy as np
 import pytest
-from arcs import FWHM_PIX, render_lines
-from conftest import REPO
+from arcs import FWHM_PIX, LISTS, render_lines
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +10,6 @@ from drs.dq import Flag
 from drs.errors import ReductionError
 from drs.lines import find_lines, merge_list, read_lists
 
-LISTS = REPO / "config" / "lines"
 N_COLUMN = 90
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from conftest import REPO
+from arcs import LISTS
 from drizzle.resample import Drizzle
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -147,7 +147,7 @@ def test_from_flat_and_arc_to_a_rectified_line():
     flat, _, dq = make_frame(lambda *args: 1000 * lamp(*args), noise=noise)
     traces = trace_slices(flat, dq, EDGES[:, :, 64] + 2.6, n_block=13)
     edges = place_traces(traces, COLUMNS)
-    listed = read_lists([REPO / f"config/lines/{name}.ecsv" for name in ("argon", "krypton")], 1.59, 1.67)
+    listed = read_lists([LISTS / f"{name}.ecsv" for name in ("argon", "krypton")], 1.59, 1.67)
     listed = listed[0], np.maximum(listed[1], 0.02)
     arc = make_frame(make_lines(REDUCED, listed[0], line_flux * listed[1]), noise=noise, seed=2)
     columns = extract_columns(*arc, edges, REDUCED.n_spaxel)

@@ -2,15 +2,13 @@
 
 import numpy as np
 import pytest
-from arcs import FWHM_PIX, render_lines
-from conftest import REPO
+from arcs import FWHM_PIX, LISTS, render_lines
 
 from drs.dq import Flag
 from drs.errors import ReductionError
 from drs.lines import find_lines, merge_list, read_lists
 from drs.wavesol import check_wavelengths, solve_wavelengths
 
-LISTS = REPO / "config" / "lines"
 NY, NX = 4, 7  # of lenslets
 MIDDLE_UM, STEP_UM = 1.63, 2.1e-4
 
