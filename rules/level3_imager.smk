@@ -60,6 +60,7 @@ rule measure_sources:
     """Catalogue of the sources of a mosaic."""
     input:
         mosaic="level3/{group}_LVL3.fits",
+        after=lambda wildcards: PLAN.after_crds(f"level3/{wildcards.group}_LVL3.fits"),
         script=source("measure_sources"),
         library=source("drs/catalog", "drs/quality"),
     output:

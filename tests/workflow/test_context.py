@@ -32,7 +32,8 @@ while [ $# -gt 0 ]; do
     shift
 done
 """
-CHANGED = {"calibrate_image": 20, "combine_images": 1, "measure_quality": 21, "write_preview": 21}
+CHANGED = {"make_object_mask": 1, "calibrate_image": 20, "combine_images": 1, "measure_sources": 1}
+CHANGED |= {"measure_quality": 21, "write_preview": 21}
 ASKED = {"resolve_references": 3, "deliver_references": 2}
 ALWAYS = {"write_plan": 1, "write_report": 1, "check_night": 1}
 
