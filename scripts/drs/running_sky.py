@@ -114,12 +114,13 @@ def make_running_sky(frame, others, variances, *, minimum):
     variance = total / np.maximum(count, 1) * median_factors(len(others))[np.maximum(count, 1)]
     sky = np.where(is_filled, np.nan, sky)
     surface = fit_surface(sky)
-    rest = (sky - surface)[~is_filled]
+    # what a smooth surface misses: the scatter about it less the noise of the median
+    missed = max(np.var((sky - surface)[~is_filled], dtype=np.float64) - np.mean(variance[~is_filled]), 0.0)
     sky = np.where(is_filled, surface, sky)
     # the median of few skewed numbers is not their mean: the level of the result is that of the frame
     left = measure_level(frame - sky)
     scale, offset = match_level(level, Level(level.value - left.value, level.error))
-    variance = np.where(is_filled, np.var(rest, dtype=np.float64), variance * scale**2) + left.error**2
+    variance = np.where(is_filled, missed, variance * scale**2) + left.error**2
     return (sky * scale + offset).astype(np.float32), variance.astype(np.float32), is_filled
 
 
