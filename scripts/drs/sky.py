@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
-from astropy.stats import sigma_clipped_stats
+from astropy.stats import SigmaClip
 from scipy import ndimage
 
 from drs.dq import Flag
@@ -52,11 +52,18 @@ def measure_sky(rate, unusable, *, source_threshold_sigma):
         if not pixels.size:
             raise ReductionError("no pixel is free of sources and flags: the sky level cannot be measured")
         step = 1 if turn == N_ITERATION - 1 else max(pixels.size // ENOUGH_PIXELS, 1)
-        _, level, scatter = sigma_clipped_stats(pixels[::step], sigma=CLIP_SIGMA)
+        level, scatter = _clip(pixels[::step])
         is_source = _mask_sources(np.where(unusable, level, rate) > level + source_threshold_sigma * scatter)
     n_sky = np.count_nonzero(~(unusable | is_source))
     level_error = max(float(np.sqrt(np.pi / 2) * scatter / np.sqrt(max(n_sky, 1))), SMALLEST_ERROR)
     return SkyLevel(float(level), level_error, float(scatter), is_source)
+
+
+def _clip(pixels):
+    """Return the median and the standard deviation of some pixels without outliers."""
+    _, low, high = SigmaClip(CLIP_SIGMA, maxiters=5)(pixels, axis=0, masked=False, return_bounds=True)  # axis: in C
+    kept = pixels[(pixels >= low) & (pixels <= high)]
+    return np.median(kept), kept.std(dtype=np.float64)
 
 
 def _mask_sources(bright):
