@@ -158,8 +158,9 @@ def make_truth(slicer, images, tables):
 
 
 def make_edges(slicer, *, shift_pix=0.0):
-    """Return EDGES of a TraceModel: rows (slice, 2, column), float64."""
-    return place_edges(slicer.layout, slicer.shape, np.arange(slicer.shape[1]), shift_pix=shift_pix)
+    """Return EDGES of a TraceModel: rows (slice, 2, column), float32."""
+    edges = place_edges(slicer.layout, slicer.shape, np.arange(slicer.shape[1]), shift_pix=shift_pix)
+    return edges.astype(np.float32)
 
 
 def make_wavesol(slicer, *, shift_pix=0.0, tilted=True):
