@@ -78,7 +78,9 @@ def extract(exposure, image, trace, wavesol, lines, **parameters):
         wavelength_um = shift_wavelengths(wavelength_um, check.offset_pix)
     grid = {f"{name}_um": parameters[f"grid_{name}_um"] for name in ("start", "stop", "step")}
     grid_um = choose_grid(spectra.guess_um, **grid)  # of the reference: cubes of a night share it
-    bins = rectify_frame(*image[:3], trace.arrays["EDGES"].astype(float), wavelength_um.reshape(*shape[1:], shape[0]), grid_um)
+    bins = rectify_frame(
+        *image[:3], trace.arrays["EDGES"].astype(float), wavelength_um.reshape(*shape[1:], shape[0]), grid_um
+    )
     arrays = [np.ascontiguousarray(np.moveaxis(array, 2, 0)) for array in bins[:3]]
     keywords = exposure.keywords | shift | {"NOISCORR": max(round(bins.correlation, 4), 1.0), "AIRORVAC": "VACUUM"}
     cube = replace(exposure, keywords=keywords).with_image(Image(*arrays)).with_step("extract", **parameters)

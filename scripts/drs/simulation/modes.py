@@ -90,6 +90,7 @@ def write_truth(path, made, part, keywords):
     """Write the truth of the sources' light (column, ny, nx) of an exposure, with the optics at rest."""
     if _has_slices(made):
         arrays = {"EDGES": (slicers.make_edges(made), "pix"), "WAVESOL": (slicers.make_wavesol(made), "um")}
+        arrays["THROUGHPUT"] = (made.throughput, "")
     else:
         rectmat, offsets, wavesol = spectrograph.make_truth(made)
         arrays = {"RECTMAT": (rectmat, ""), "OFFSETS": (offsets, ""), "WAVESOL": (wavesol, "um")}

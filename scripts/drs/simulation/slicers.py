@@ -143,7 +143,7 @@ def _take_density(table):
 
 
 def make_truth(slicer, images, tables):
-    """Return the light (column, slice, spaxel) of sources, e-/s, as it is spread along the slices of the detector."""
+    """Return the light (column, slice, spaxel) of sources, e-/s, as it is spread along the slices."""
     layout, n_column = slicer.layout, slicer.shape[1]
     columns = np.arange(n_column + 1) - 0.5
     s, p, x = np.ogrid[: layout.n_slice, : layout.n_spaxel, : n_column + 1]
@@ -151,8 +151,12 @@ def make_truth(slicer, images, tables):
     light = np.zeros((layout.n_slice, layout.n_spaxel, n_column))
     sigma = layout.fwhm_across_pix / layout.spaxel_pix / scene.FWHM_PER_SIGMA
     for image, table in zip(images, tables, strict=True):
-        spread = ndimage.gaussian_filter1d(image, sigma * FINE, axis=1, mode="constant")
-        part = spread.reshape(layout.n_slice, layout.n_spaxel, FINE).sum(axis=2) / FINE
+        # A flat makes up for what uniform light loses over the ends of a slice.
+        spread, even = (
+            ndimage.gaussian_filter1d(values, sigma * FINE, axis=1, mode="constant")
+            for values in (image, np.ones_like(image))
+        )
+        part = (spread / even).reshape(layout.n_slice, layout.n_spaxel, FINE).sum(axis=2) / FINE
         light += part[:, :, np.newaxis] * np.diff(np.interp(bounds, *table), axis=2)
     return np.moveaxis(light, 2, 0)
 
