@@ -98,25 +98,25 @@ def find_source(kind):
 
 
 def cut_box(cube, sky):
-    """Return the slices of spaxels around a place on the sky, and the place (y, x)."""
+    """Return the slices of the spaxels around a place on the sky, and the place (y, x), as a cube has it."""
     x, y, _ = WCS(cube.wcs).wcs_world2pix([[*sky, 1.637e-6]], 0)[0]
-    ny, nx = cube.arrays["SCI"].shape[1:]
-    box = tuple(slice(max(round(at) - APERTURE, 0), min(round(at) + APERTURE + 1, n)) for at, n in ((y, ny), (x, nx)))
+    shape, reach = cube.arrays["SCI"].shape[1:], APERTURE
+    box = tuple(
+        slice(max(round(at) - reach, 0), min(round(at) + reach + 1, n)) for at, n in zip((y, x), shape, strict=True)
+    )
     return box, (y, x)
 
 
 def measure_star(pairs):
-    """Return of each exposure (flux over that of the truth, y and x of the star less those of the coordinates)."""
+    """Return of each exposure (flux over that of the truth, y and x of the centroid from where the coordinates say)."""
     _, sky = find_source("star")
     results = []
     for cube, truth in pairs:
-        box, place = cut_box(cube, sky)
+        box, (y, x) = cut_box(cube, sky)
         images = [np.nanmean(values[:, *box], axis=0, dtype=float) for values in (cube.arrays["SCI"], truth)]
-        found, expected = (find_centre(image) for image in images)
-        # What the box cuts off moves the truth's centroid from the star's place; so it is taken out.
-        bias = np.array(expected) + [box[0].start, box[1].start] - place
-        away = np.array(found) + [box[0].start, box[1].start] - place
-        results.append((np.nansum(images[0]) / np.nansum(images[1]), *(away - bias), *bias))
+        centre = find_centre(images[0])
+        ratio = np.nansum(images[0]) / np.nansum(images[1])
+        results.append((ratio, centre[0] + box[0].start - y, centre[1] + box[1].start - x))
     return results
 
 
@@ -157,7 +157,7 @@ def format_table(night):
         f"wavelengths          rms {wavelengths.std():.4f} pix, mean {wavelengths.mean():+.4f}",
         f"blank samples        {pulls.size} pulls, mean {pulls.mean():+.4f}, width {pulls.std():.4f}",
     ]
-    for (ratio, dy, dx, *_), (flux, away) in zip(measure_star(pairs), measure_line(pairs), strict=True):
+    for (ratio, dy, dx), (flux, away) in zip(measure_star(pairs), measure_line(pairs), strict=True):
         lines.append(
             f"star, line           flux {ratio - 1:+.3%}, place {np.hypot(dy, dx):.4f} spaxel;"
             f" flux {flux - 1:+.3%}, wavelength {away:+.4f} pix"
