@@ -79,12 +79,14 @@ def measure_wavelengths(night):
     return (found - truth) / np.gradient(truth, axis=0)
 
 
-def measure_pulls(pairs):
-    """Return the pulls of the usable samples in which sources are below the noise."""
+def measure_pulls(pairs, left_out=None):
+    """Return the pulls of the usable samples in which sources are below the noise, without some bins (bool)."""
     pulls = []
     for cube, truth in pairs:
         values, error, dq = (cube.arrays[name] for name in ("SCI", "ERR", "DQ"))
         good = (dq & 1 == 0) & np.isfinite(values) & np.isfinite(truth) & (truth < BLANK * error)
+        if left_out is not None:
+            good &= ~left_out[:, np.newaxis, np.newaxis]
         pulls.append(((values - truth) / error)[good])
     return np.concatenate(pulls)
 
