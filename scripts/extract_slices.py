@@ -12,12 +12,11 @@ from drs.calibration import calibrate, read_calibrations, with_calibration, with
 from drs.cube import subtract_sky
 from drs.cubewcs import assign_wcs
 from drs.errors import ReductionError
-from drs.extraction import find_spectra
 from drs.image import Image
 from drs.references import read_manifest
 from drs.schema import load_yaml
-from drs.slicer import rectify_frame
-from drs.spectralrefs import find_field, read_spectral
+from drs.slicer import extract_columns, rectify_frame
+from drs.spectralrefs import find_field, match_slices, read_spectral
 from drs.wavegrid import choose_grid
 
 logger = logging.getLogger("extract_slices")
@@ -35,6 +34,7 @@ logger = logging.getLogger("extract_slices")
 @click.option("--blank-fraction", type=float, required=True, help="Faintest spaxels, which are blank.")
 @click.option("--fwhm-pix", type=float, required=True, help="Of a line of the sky, columns.")
 @click.option("--measure-shift", type=bool, required=True, help="Take out the frame's shift along the columns.")
+@click.option("--shift-slice-step", type=click.IntRange(1), required=True, help="It is measured in such slices.")
 @click.option("--maximum-shift-pix", type=float, required=True, help="Of lines of the sky from their wavelengths.")
 @click.option("--grid-start-um", type=float, required=True, help="First bin; 0: that all spaxels have.")
 @click.option("--grid-stop-um", type=float, required=True, help="Last bin; 0: that all spaxels have.")
@@ -66,21 +66,22 @@ def main(rate, manifest, lines, cache, night_cache, instrument, sky_file, mark_r
 
 def extract(exposure, image, trace, wavesol, lines, **parameters):
     """Return the exposure with the cube of an Image and the middles of its bins in um; see the options of `main`."""
-    spectra = find_spectra(trace, wavesol)
-    wavelength_um, shape = spectra.guess_um, wavesol.arrays["WAVESOL"].shape
+    edges, wavelength_um = match_slices(wavesol, trace)
+    grid = {f"{name}_um": parameters[f"grid_{name}_um"] for name in ("start", "stop", "step")}
+    n_column = wavelength_um.shape[2]
+    grid_um = choose_grid(wavelength_um.reshape(-1, n_column), **grid)  # of the reference: cubes of a night share it
     shift, check = {}, None
     if parameters["measure_shift"]:
-        width, most = parameters["fwhm_pix"], parameters["maximum_shift_pix"]
-        check = measure_offset(spectra.extract(image), wavelength_um, [lines], fwhm_pix=width, most_pix=most)
+        some = slice(None, None, parameters["shift_slice_step"])
+        columns = extract_columns(*image[:3], edges[some], wavelength_um.shape[1])
+        spectra = [array.reshape(-1, n_column) for array in columns[:3]]
+        limits = {"fwhm_pix": parameters["fwhm_pix"], "most_pix": parameters["maximum_shift_pix"]}
+        check = measure_offset(spectra, wavelength_um[some].reshape(-1, n_column), [lines], **limits)
     if check is not None:
         shift = {"WAVSHIFT": round(check.offset_pix, 5), "WAVSHERR": round(check.error_pix, 5)}
         logger.info("%d lines of the sky %.4f +- %.4f columns off", check.n_line, check.offset_pix, check.error_pix)
         wavelength_um = shift_wavelengths(wavelength_um, check.offset_pix)
-    grid = {f"{name}_um": parameters[f"grid_{name}_um"] for name in ("start", "stop", "step")}
-    grid_um = choose_grid(spectra.guess_um, **grid)  # of the reference: cubes of a night share it
-    bins = rectify_frame(
-        *image[:3], trace.arrays["EDGES"].astype(float), wavelength_um.reshape(*shape[1:], shape[0]), grid_um
-    )
+    bins = rectify_frame(*image[:3], edges, wavelength_um, grid_um)
     arrays = [np.ascontiguousarray(np.moveaxis(array, 2, 0)) for array in bins[:3]]
     keywords = exposure.keywords | shift | {"NOISCORR": max(round(bins.correlation, 4), 1.0), "AIRORVAC": "VACUUM"}
     cube = replace(exposure, keywords=keywords).with_image(Image(*arrays)).with_step("extract", **parameters)

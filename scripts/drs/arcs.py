@@ -98,5 +98,5 @@ def measure_offset(spectra, wavelength_um, paths, *, fwhm_pix, most_pix):
 
 
 def shift_wavelengths(wavelength_um, offset_pix):
-    """Return wavelengths (spectrum, column) of spectra that are moved by so many columns."""
-    return wavelength_um - offset_pix * np.gradient(wavelength_um, axis=1)
+    """Return wavelengths (..., column) of spectra that are moved by so many columns."""
+    return wavelength_um - offset_pix * np.gradient(wavelength_um, axis=-1)
