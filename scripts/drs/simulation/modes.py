@@ -77,7 +77,7 @@ def _draw_slices(made, facts, exposure, level, place):
     uniform = table._replace(total=level * table.total)
     if kind == "science":
         geometry = slicers.find_geometry(made.layout, field, scale_arcsec)
-        sources = slicers.make_sources(facts, base, geometry, hidden)
+        sources = spectrograph.make_sources(facts, base, geometry, hidden)
         fine = slicers.find_geometry(made.layout, field, scale_arcsec, slicers.FINE)
         images = slicers.take_images(made, sources, exposure.pointing, fine, facts["psf"])
         tables = [slicers.tabulate(made, source) for source in sources]

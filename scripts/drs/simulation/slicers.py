@@ -86,16 +86,6 @@ def tabulate(slicer, facts, lists=None):
     return Table(edge, total)
 
 
-def make_sources(facts, base, geometry, hidden=()):
-    """Return the sources of a field as `scene` takes them, placed in spaxels (from 1) at the pointing `base`."""
-    sources = []
-    for source in facts["sources"]:
-        if source["kind"] not in hidden:
-            ra_deg, dec_deg = scene.pixel_to_sky(source["x"], source["y"], base, geometry)
-            sources.append({**source, "ra_deg": float(ra_deg), "dec_deg": float(dec_deg), "flux_e_per_s": 1.0})
-    return sources
-
-
 def take_images(slicer, sources, pointing, field, psf):
     """Return the image (slice, fine position) of each source, part of its light per spaxel of length.
 
@@ -103,7 +93,7 @@ def take_images(slicer, sources, pointing, field, psf):
     ----------
     slicer : Slicer
     sources : list of dict
-        From `make_sources`.
+        From `drs.simulation.spectrograph.make_sources`.
     pointing : (ra_deg, dec_deg, pa_deg)
     field : dict
         Geometry of the spaxels in FINE parts.
