@@ -1,12 +1,13 @@
-"""Rates of lenslet exposures become calibrated cubes.
+"""Rates of the spectrographs become calibrated cubes.
 
 REQUIRED INPUTS:
   rate     = level1/{obs}_LVL1_{exp}.fits      e-/s, (y, x)
-  manifest = references/level2/{obs}_{exp}.json   dark, rectmat, wavesol
+  manifest = references/level2/{obs}_{exp}.json   dark, rectmat or trace, wavesol
   sky      = level2/{obs}_LVL2_{exp}.fits      only where the plan has a sky exposure: its cube
 OUTPUTS:
   cube     = level2/{obs}_LVL2_{exp}.fits      e-/s, (wavelength, y, x), sky-subtracted, with coordinates
 STEPS: extract_cube (dark, shift, extraction, wavelengths, resampling, sky, wcs)
+  extract_slices (dark, flat, wavelengths, shift, rectification, sky, wcs)
 """
 
 OWN_OPTIONS = ("sky",)  # no plain options
@@ -25,6 +26,7 @@ rule extract_cube:
             "drs/calibration",
             "drs/cube",
             "drs/cubesky",
+            "drs/cubewcs",
             "drs/dark",
             "drs/flat",
             "drs/lenslet",
@@ -61,6 +63,70 @@ rule extract_cube:
             --cache {params.cache:q} \
             --night-cache {params.night_cache:q} \
             --instrument {input.instrument:q} \
+            {params.sky:q} \
+            --sky-method {params.sky_method:q} \
+            {params.options:q} \
+            --mark-refusal \
+            --output {output.cube:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule extract_slices:
+    """Extract the cube of one slicer exposure."""
+    input:
+        rate="level1/{obs}_LVL1_{exp}.fits",
+        manifest=PLAN.level2_references,
+        sky=lambda wildcards: PLAN.sky_cube(wildcards, config["extract_slices"]["sky"])[1],
+        instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument(wildcards)}.yaml",
+        lines=f"{CONFIG}/lines/oh.ecsv",
+        script=source("extract_slices"),
+        library=source(
+            "drs/arcs",
+            "drs/barycentre",
+            "drs/calibration",
+            "drs/cube",
+            "drs/cubesky",
+            "drs/cubewcs",
+            "drs/dark",
+            "drs/flat",
+            "drs/lines",
+            "drs/region",
+            "drs/slicer",
+            "drs/spectralrefs",
+            "drs/wavegrid",
+            "drs/wavesol",
+            "drs/wcs",
+        ),
+    output:
+        cube="level2/{obs}_LVL2_{exp}.fits",
+    log:
+        "logs/extract_slices/{obs}_{exp}.log",
+    benchmark:
+        "benchmarks/extract_slices/{obs}_{exp}.tsv"
+    wildcard_constraints:
+        obs=PLAN.obs_pattern("slicer"),
+    conda:
+        "../envs/reduction.yaml"
+    threads: lambda wildcards: 2 if PLAN.megapixels(wildcards) > 1 else 1  # short jobs run side by side
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(6 * input.size_mb)),
+        runtime=15,
+    params:
+        sky=lambda wildcards, input: [f"--sky={path}" for path in input.sky],
+        sky_method=lambda wildcards: PLAN.sky_cube(wildcards, config["extract_slices"]["sky"])[0],
+        options=options({key: value for key, value in config["extract_slices"].items() if key not in OWN_OPTIONS}),
+        cache=CACHE,
+        night_cache=NIGHT_CACHE,
+    shell:
+        """
+        NUMBA_NUM_THREADS={threads} python {input.script:q} \
+            --rate {input.rate:q} \
+            --manifest {input.manifest:q} \
+            --cache {params.cache:q} \
+            --night-cache {params.night_cache:q} \
+            --instrument {input.instrument:q} \
+            --lines {input.lines:q} \
             {params.sky:q} \
             --sky-method {params.sky_method:q} \
             {params.options:q} \

@@ -7,9 +7,9 @@ import click
 import numpy as np
 
 from drs import cli, product
-from drs.barycentre import find_barycentric_correction
 from drs.calibration import calibrate, read_calibrations, with_calibration, with_references
 from drs.cube import subtract_sky
+from drs.cubewcs import assign_wcs
 from drs.errors import ReductionError
 from drs.image import Image
 from drs.lenslet import extract_spectra, make_matrix, measure_shift, shift_matrix
@@ -17,7 +17,6 @@ from drs.references import read_manifest
 from drs.schema import load_yaml
 from drs.spectralrefs import find_field, match_wavelengths, read_spectral
 from drs.wavegrid import choose_grid, resample_spectra
-from drs.wcs import build_cube_wcs, find_pointing
 
 logger = logging.getLogger("extract_cube")
 
@@ -82,18 +81,6 @@ def extract(exposure, image, matrix, wavesol, **parameters):
     keywords = exposure.keywords | shift | {"NOISCORR": max(round(bins.correlation, 4), 1.0), "AIRORVAC": "VACUUM"}
     cube = replace(exposure, keywords=keywords).with_image(Image(*arrays)).with_step("extract", **parameters)
     return cube.with_step("wavecal").with_step("resample"), grid_um
-
-
-def assign_wcs(cube, instrument, field, grid_um):
-    """Return the cube with the coordinates that its pointing and its field give, and its barycentric correction."""
-    keywords = cube.keywords
-    pointing = find_pointing(keywords)
-    place = instrument["latitude_deg"], instrument["longitude_deg"]
-    moment = keywords.get("EXPDTMID", keywords["EXPDTST"])
-    velocity = find_barycentric_correction(pointing["ra_deg"], pointing["dec_deg"], moment, *place)
-    cube = replace(cube, keywords=keywords | {"BARYCORR": round(velocity, 4)})
-    wcs = build_cube_wcs(pointing, field, cube.arrays["SCI"].shape[1:], grid_um)
-    return replace(cube.with_step("wcs", **pointing, **field), wcs=wcs)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,18 @@ from drs.image import find_plane
 from drs.quality import measure_quality, pixel_scale_arcsec
 from drs.whitelight import measure_noise, show_as_image
 
-OF_SPECTRA = ("RMCHISQ", "RMREJECT", "RMNDARK", "RMSCATT", "FRMSHIFT", "FRMSHERR", "SKYFROM", "NOISCORR")
+OF_SPECTRA = (
+    "RMCHISQ",
+    "RMREJECT",
+    "RMNDARK",
+    "RMSCATT",
+    "FRMSHIFT",
+    "FRMSHERR",
+    "WAVSHIFT",
+    "WAVSHERR",
+    "SKYFROM",
+    "NOISCORR",
+)
 
 
 @cli.command()
@@ -37,7 +48,9 @@ def main(path, source_threshold_sigma, output):
 def measure(path, measured, source_threshold_sigma):
     """Return the quality numbers of a product that was not refused; of a cube, of its white light."""
     own = {key: measured.keywords[key] for key in OF_SPECTRA if key in measured.keywords}
-    stored = next((list(measured.arrays[name].shape) for name in ("SCI", "RECTMAT") if name in measured.arrays), None)
+    stored = next(
+        (list(measured.arrays[name].shape) for name in ("SCI", "RECTMAT", "WAVESOL") if name in measured.arrays), None
+    )
     cube, measured = measured, show_as_image(measured)
     if (plane := find_plane(measured.arrays)) is None:
         raise ReductionError(f"{path} has no SCI, COEFFS or DQ: only images and their flags have quality")

@@ -15,7 +15,7 @@ RULES = REPO / "config" / "crds"
 TYPES_FILE = REPO / "config" / "references.yaml"
 ALL_TYPES = load_types(TYPES_FILE)
 RULED = ("dq", "bias", "saturation", "nonlin", "gain", "readnoise", "dark", "flat")  # with rules of all instruments
-RULED_IRIS = ("rectmat", "wavesol")  # with rules of IRIS alone
+RULED_IRIS = ("rectmat", "trace", "wavesol")  # with rules of IRIS alone
 TYPES = {kind: ALL_TYPES[kind] for kind in RULED}
 SHAPE = (6, 8)
 UNITS = {
@@ -30,6 +30,7 @@ UNITS = {
     "distortion": {"DX": "pix", "DY": "pix"},
     "rectmat": {"WAVESOL": "um"},
     "wavesol": {"WAVESOL": "um"},
+    "trace": {"SCI": "", "ERR": "", "EDGES": "pix"},
     "sky": {"SCI": "electron/s", "ERR": "electron/s"},
     "flux": {"SCI": "", "ERR": ""},
 }
@@ -44,6 +45,8 @@ def make_reference(kind, *, value=1.0, **keywords):
     arrays = {name: np.full(SHAPE, value, np.float32) for name in units}
     if kind == "nonlin":
         arrays["COEFFS"] = np.full((3, *SHAPE), value, np.float32)
+    if kind == "trace":
+        arrays["EDGES"] = np.stack([np.full((2, SHAPE[1]), [[row], [row + 2]], np.float32) for row in (0, 3)])
     if kind == "rectmat":
         arrays = {"RECTMAT": np.full((2, 5, *SHAPE), value, np.float32), "OFFSETS": np.zeros((2, *SHAPE), np.int32)}
         arrays["WAVESOL"] = np.full((5, *SHAPE), value, np.float32)

@@ -18,6 +18,8 @@ from photutils.psf import fit_2dgaussian
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
+import truth_slicer
+
 from drs import product
 
 DETECTORS = [("IRIS", "IMG1"), ("IRIS", "IMG2"), ("Liger", "IMG")]
@@ -163,6 +165,8 @@ PULLS = {
 
 def format_table(night):
     """Return the figures of a night as text."""
+    if truth_slicer.has_slices(night):
+        return truth_slicer.format_table(night)
     detectors = [name for name in DETECTORS if (night / "truth" / f"{'_'.join(name).lower()}_detector.fits").exists()]
     if not detectors or not any((night / "level3").glob("*.fits")):
         return f"{night} has no mosaic to compare: reduce a night of preset tiny or demo"

@@ -113,7 +113,8 @@ def _plan_masters(accepted, masters, too_few):
     """Return the night's own calibrations."""
     planned = {}
     for reftype, rule in masters.items():
-        sets = _split([row for row in accepted if row["kind"] == rule["kind"]], rule["same"])
+        own = [row for row in _of_kind(accepted, rule["kind"]) if row["mode"] in rule.get("modes", [row["mode"]])]
+        sets = _split(own, rule["same"])
         for rows in sorted(sets, key=lambda rows: rows[0]["keys"]["IMTYPE"] in THROUGH_SKY):
             name = _calibration_name(reftype, rows[0], planned)
             entry = {**_describe(rows, rule["same"]), "type": reftype, "stage": rule["stage"]}

@@ -19,9 +19,10 @@ from drs.references import mapping_path, reference_path, sha1
 
 logger = logging.getLogger(__name__)
 
-SERIALS = {"bias": 8998, "linearity": 8999, "transfer": 9000, "detector": 9001, "optics": 9002, "sky": 9003}
+SERIALS = {"bias": 8998, "linearity": 8999, "transfer": 9000, "detector": 9001, "optics": 9002}
+SERIALS |= {"wavelengths": 9003, "sky": 9004}
 # Calibrations of the detector that are measured with each other go one after the other.
-TIERS = {"bias": "detector", "linearity": "detector", "transfer": "detector"}
+TIERS = {"bias": "detector", "linearity": "detector", "transfer": "detector", "wavelengths": "optics"}
 
 
 def deliver(references, context, tier, types, cache, overlay, *, certify=True, base_overlay=None):

@@ -69,6 +69,8 @@ def make_nothing(model):
         return {"DQ": flag}, {}
     if model == "RectificationModel":
         return {"RECTMAT": np.zeros((1, 1, 1, 1), np.float32), "OFFSETS": np.zeros((2, 1, 1), np.int32)}, {}
+    if model == "WavelengthModel":
+        return {"WAVESOL": value[np.newaxis]}, {"WAVESOL": "um"}
     if model == "IFUCubeModel":
         value, flag = value[np.newaxis], flag[np.newaxis]
     if model == "NonlinearCorrectionModel":
@@ -76,5 +78,8 @@ def make_nothing(model):
     if model == "DistortionModel":
         maps = dict.fromkeys(("SCI", "ERR", "DX", "DY"), value)
         return maps | {"DQ": flag}, dict.fromkeys(maps, "pix")
+    if model == "TraceModel":
+        maps = {"SCI": value, "ERR": value, "DQ": flag, "EDGES": np.full((1, 2, 1), np.nan, np.float32)}
+        return maps, {"SCI": "", "ERR": "", "EDGES": "pix"}
     unit = UNITS_OF_MODELS.get(model, "electron/s")
     return {"SCI": value, "ERR": value, "DQ": flag}, {"SCI": unit, "ERR": unit}

@@ -29,6 +29,7 @@ from drs.serial import make_image, open_images, read_image, write_hdu
 
 VERSION = "0.1.0"
 IMAGE_ARRAYS = ("SCI", "ERR", "DQ", "VAR_POISSON", "VAR_RNOISE", "VAR_DARK")
+OWN_AXES = {"EDGES"}  # not of the pixels
 REFUSED = "REFUSED: "
 CARD_LENGTH, VALUE_END, HISTORY_LENGTH = 80, 30, 72
 INDENT = "  "
@@ -290,7 +291,8 @@ def check(product, *, name):
     if product.model not in product_models():
         raise ReductionError(f"{name}: DATAMODL '{product.model}' is none of {', '.join(product_models())}")
     problems = find_problems(PRODUCTS / f"{product.model}.yaml", describe(product))
-    shapes = {extension: array.shape[-2:] for extension, array in product.arrays.items()}
+    images = product.arrays.keys() - OWN_AXES
+    shapes = {extension: product.arrays[extension].shape[-2:] for extension in product.arrays if extension in images}
     if len(set(shapes.values())) > 1:
         problems.append(f"images of different shapes (ny, nx): {shapes}")
     if problems:

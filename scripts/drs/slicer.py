@@ -122,6 +122,19 @@ def take_rows(rate, error, dq, edges, wavelength_um):
     return Rows(rate[cut].copy(), error[cut].copy(), flags, low + (position - left) * (high - low), position)
 
 
+def map_pixels(edges, wavelength_um, shape):
+    """Return the wavelengths (float64, `shape`, um) of the pixels whose centre is in a slice; NaN between slices.
+
+    Arguments are those of `rectify_frame`.
+    """
+    wavelength, blank = np.full(shape, np.nan), np.zeros(shape, np.float32)
+    for own_edges, own_um in zip(edges, wavelength_um, strict=True):
+        rows = take_rows(blank, blank, np.zeros(shape, np.uint32), own_edges, own_um)
+        first, inside = max(0, int(np.ceil(own_edges[0].min()))), rows.dq == 0
+        wavelength[first : first + len(inside)][inside] = rows.wavelength_um[inside]
+    return wavelength
+
+
 def _check_geometry(rate, edges, wavelength_um, grid_um):
     """Refuse slices and wavelengths that do not fit the frame or the grid."""
     n_slice, _, nx = wavelength_um.shape

@@ -6,7 +6,7 @@ from drs import product
 from drs.errors import ReductionError
 from drs.references import open_references
 
-MODELS = {"rectmat": "RectificationModel", "wavesol": "WavelengthModel"}
+MODELS = {"rectmat": "RectificationModel", "trace": "TraceModel", "wavesol": "WavelengthModel"}
 SAME = ("INSTRUME", "DETECTOR", "INSTMODE", "FILTER", "SCALE", "GRATING")
 
 
@@ -18,7 +18,7 @@ def read_spectral(exposure, manifest, reftype, roots):
     exposure : Product
     manifest : Path
     reftype : str
-        'rectmat' or 'wavesol'.
+        'rectmat', 'trace' or 'wavesol'.
     roots : list of Path
         CRDS caches, the night's own first.
     """
@@ -63,6 +63,28 @@ def find_field(instrument, keywords):
         )
     place = {key: field[key] for key in ("centre_x_arcsec", "centre_y_arcsec", "rotation_deg")}
     return {"scale_arcsec": scale_arcsec, **place}
+
+
+def match_slices(wavesol, trace):
+    """Return the edges (slice, 2, column) of slices and their wavelengths (slice, position, column), float64, um.
+
+    Parameters
+    ----------
+    wavesol, trace : Product
+        WavelengthModel and TraceModel of a slicer.
+
+    Raises
+    ------
+    ReductionError
+        A solution of other slices, or of another detector.
+    """
+    edges, wavelength = trace.arrays["EDGES"].astype(np.float64), wavesol.arrays["WAVESOL"]
+    if wavelength.ndim != 3 or wavelength.shape[:2] != (edges.shape[2], len(edges)):
+        raise ReductionError(
+            f"the wavelength solution is of {wavelength.shape} (column, slice, position), the traces are of "
+            f"{len(edges)} slices on {edges.shape[2]} columns: give those of one mode"
+        )
+    return edges, np.ascontiguousarray(np.moveaxis(wavelength, 0, 2), np.float64)
 
 
 def match_wavelengths(wavesol, matrix_offsets, shape):

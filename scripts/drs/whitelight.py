@@ -83,10 +83,33 @@ def find_throughput(rectmat, scatter):
     return Image(values, error, np.where(dark, np.uint32(Flag.DO_NOT_USE), np.uint32(0)))
 
 
+def find_middle(wavelength_um, rms_pix=None):
+    """Return the wavelengths (um) of the middle column of a solution as an image; where it has none, DO_NOT_USE.
+
+    Parameters
+    ----------
+    wavelength_um : ndarray, float32, (column, ny, nx) or (ny, nx)
+    rms_pix : ndarray, float32, (ny, nx), optional
+        Of the lines about it, in columns; it gives the error.
+    """
+    if wavelength_um.ndim == 2:
+        middle, step = wavelength_um, np.float32(0)
+    else:
+        k = len(wavelength_um) // 2
+        middle, step = wavelength_um[k], np.abs(wavelength_um[min(k + 1, len(wavelength_um) - 1)] - wavelength_um[k])
+    unknown = ~np.isfinite(middle)
+    error = np.nan_to_num(step * (np.zeros(middle.shape) if rms_pix is None else rms_pix))
+    flags = np.where(unknown, np.uint32(Flag.DO_NOT_USE), np.uint32(0))
+    return Image(middle.astype(np.float32), np.where(unknown, np.nan, error).astype(np.float32), flags)
+
+
 def show_as_image(product):
-    """Return a product whose SCI, ERR and DQ are images: of a cube its white light, of a matrix its throughput."""
+    """Return a product with images SCI, ERR, DQ: white light of a cube, throughput of a matrix, wavelengths."""
     if product.model == "RectificationModel":
         image = find_throughput(product.arrays["RECTMAT"], product.keywords.get("RMSCATT", 0.0))
+        return replace(product, arrays=dict(zip(("SCI", "ERR", "DQ"), image[:3], strict=True)))
+    if product.model == "WavelengthModel":
+        image = find_middle(product.arrays["WAVESOL"], product.arrays.get("RMS"))
         return replace(product, arrays=dict(zip(("SCI", "ERR", "DQ"), image[:3], strict=True)))
     if product.model != "IFUCubeModel":
         return product

@@ -2,7 +2,6 @@
 
 import random
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from nights import INSTRUMENTS, RULES, ifs_scan, scan
@@ -148,24 +147,39 @@ def test_lenslets_get_matrices_and_cubes_with_the_nearest_sky():
     assert "which are not combined yet" in reasons[1][1]
 
 
-@pytest.mark.parametrize("mode", ["SLICER"])
-def test_spectrographs_get_level_1_and_master_darks_and_the_plan_says_so(mode):
-    plan = plan_of(make_ifs_night(mode))
-    assert list(plan["masters"]) == ["iris_ifs_dark_20240925t030000_0.0.1"]
-    assert (plan["skies"], plan["groups"], plan["sky"], plan["too_few"]) == ({}, {}, {}, [])
+def test_slicers_get_traces_wavelengths_and_cubes_and_the_plan_says_what_gets_level_1_only():
+    plan = plan_of(make_ifs_night("SLICER"))
+    made = {entry["type"]: (entry["stage"], len(entry["members"])) for entry in plan["masters"].values()}
+    assert made == {"dark": ("detector", 5), "trace": ("optics", 5), "wavesol": ("wavelengths", 5)}
+    useafter = {entry["type"]: entry["useafter"] for entry in plan["masters"].values()}
+    assert useafter["wavesol"] == "2024-09-24T22:00:00"  # noon: CRDS takes the latest before an exposure
+    assert useafter["trace"] == "2024-09-25T10:00:00"
+    assert (plan["skies"], plan["groups"]) == ({}, {})
+    assert {entry["choice"] for entry in plan["sky"].values()} == {"2024B-P123-008_IRIS_IFS_SKY_0030-00"}
+    assert {entry["type"] for entry in plan["too_few"]} == {"cube"}
     assert {stage: len(members) for stage, members in plan["stages"].items()} == {
-        "detector": 60,
-        "optics": 0,
-        "science": 0,
+        "detector": 40,
+        "optics": 5,
+        "wavelengths": 5,
+        "science": 10,
     }
-    assert {tuple(needs) for needs in plan["needs"].values()} == {tuple(RULES["level1"])}
+    of_slices = [*RULES["level1"], "dark", "trace", "wavesol"]
+    for kind in ("FLAT_0010", "ARC_0040", "SCI_0020", "SKY_0030"):
+        assert plan["needs"][f"2024B-P123-008_IRIS_IFS_{kind}-00"] == of_slices
     reasons = plan["level1_only"]
-    assert len(reasons) == 55
-    assert (
-        reasons["2024B-P123-008_IRIS_IFS_ARC_0040-00"]
-        == f"{mode.lower()}: Level 1 only, no recipe for arc exposures yet"
-    )
-    assert not any("_DARK_" in identity for identity in reasons)
+    assert len(reasons) == 35
+    expected = "slicer: Level 1 only, no recipe for fibre exposures yet"
+    assert reasons["2024B-P123-008_IRIS_IFS_FIBRE_0060-00"] == expected
+
+
+def test_arcs_of_lenslets_are_reduced_with_the_nights_matrix():
+    optics = {"INSTMODE": "LENSLET", "GRATING": "4000-H"}
+    scans = {f"s{k}": ifs_scan("SCAN", k, start=at(1, k), **optics) for k in range(16)}
+    plan = plan_of(scans | {"a": ifs_scan("ARC", 20, start=at(2), **optics)})
+    made = {entry["type"]: entry["stage"] for entry in plan["masters"].values()}
+    assert made == {"rectmat": "optics", "wavesol": "wavelengths"}
+    assert plan["needs"]["2024B-P123-008_IRIS_IFS_ARC_0020-00"][-3:] == ["dark", "rectmat", "wavesol"]
+    assert plan["order"].index("optics") < plan["order"].index("wavelengths") < plan["order"].index("science")
 
 
 def test_darks_of_both_modes_of_a_detector_are_one_master():
@@ -175,10 +189,10 @@ def test_darks_of_both_modes_of_a_detector_are_one_master():
 
 
 def test_needs_are_those_of_the_recipe():
-    plan = plan_of(make_night() | {"t": scan("TELLURIC", 90, start=at(7)), "i": ifs_scan("SCI", 91, start=at(7, 1))})
+    plan = plan_of(make_night() | {"t": scan("TELLURIC", 90, start=at(7)), "i": ifs_scan("PSF", 91, start=at(7, 1))})
     needs = {identity.split("_", 1)[1]: found[len(RULES["level1"]) :] for identity, found in plan["needs"].items()}
     assert needs["IRIS_IMG1_SCI_0020-00"] == needs["IRIS_IMG1_SKY_0050-00"] == ["dark", "flat", "distortion", "flux"]
-    assert needs["IRIS_IMG1_DARK_0000-00"] == needs["IRIS_IMG1_TELLURIC_0090-00"] == needs["IRIS_IFS_SCI_0091-00"] == []
+    assert needs["IRIS_IMG1_DARK_0000-00"] == needs["IRIS_IMG1_TELLURIC_0090-00"] == needs["IRIS_IFS_PSF_0091-00"] == []
     only = "imager: Level 1 only, no recipe for telluric exposures yet"
     assert plan["level1_only"]["2024B-P123-008_IRIS_IMG1_TELLURIC_0090-00"] == only
     assert len(plan["level1_only"]) == 2
@@ -209,7 +223,7 @@ def test_the_plan_does_not_depend_on_the_order_of_files_and_uses_each_exposure_o
     rng.shuffle(shuffled)
     plan = plan_of(scans)
     assert plan_of(dict(shuffled)) == plan
-    for section, kinds in (("groups", {"SCI"}), ("masters", {"DARK", "FLAT"}), ("skies", {"SKY"})):
+    for section, kinds in (("groups", {"SCI"}), ("masters", {"DARK", "FLAT", "ARC"}), ("skies", {"SKY"})):
         once = [entry for entry in plan[section].values() if not entry.get("mosaic")]  # a mosaic joins other groups
         members = [identity for entry in once for identity in entry["members"]]
         assert len(members) == len(set(members))

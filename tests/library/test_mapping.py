@@ -16,7 +16,7 @@ IMAP = FOLDER / "ligeriri_iris_0001.imap"
 def test_a_context_names_its_rule_files_and_not_those_that_it_came_from():
     text = (FOLDER / "ligeriri_0001.pmap").read_text().replace("'NONE'", "'ligeriri_0000.pmap'")
     assert find_named(text, "ligeriri_0001.pmap") == ["ligeriri_iris_0001.imap", "ligeriri_liger_0001.imap"]
-    assert len(find_named(IMAP.read_text(), IMAP.name)) == 10
+    assert len(find_named(IMAP.read_text(), IMAP.name)) == 11
     assert find_named((FOLDER / "ligeriri_iris_dark_0001.rmap").read_text(), "ligeriri_iris_dark_0001.rmap") == []
 
 

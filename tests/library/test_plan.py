@@ -50,9 +50,10 @@ def test_products_of_each_level(plan):
 
 @pytest.fixture
 def ifs_plan(asked):
-    """Return the plan of five darks, one slicer and one lenslet science exposure, and one of the imager."""
+    """Return the plan of five darks, PSF star and science of the slicer, lenslets with sky, and one of the imager."""
     scans = {f"d{k}.fits": ifs_scan("DARK", k, start=f"2024-09-25T01:0{k}:00") for k in range(5)}
-    scans |= {"l.fits": ifs_scan("SCI", 20, NCHAN=4), "s.fits": scan("SCI", 21)}
+    scans |= {"l.fits": ifs_scan("PSF", 20, NCHAN=4), "s.fits": scan("SCI", 21)}
+    scans |= {"n.fits": ifs_scan("SCI", 24, OBSNUM="011")}
     scans |= {"m.fits": ifs_scan("SCI", 22, INSTMODE="LENSLET", SCALE=0.009, OBSNUM="010")}
     scans |= {"k.fits": ifs_scan("SKY", 23, INSTMODE="LENSLET", SCALE=0.009, OBSNUM="010")}
     rows = build_rows(scans, INSTRUMENTS, RULES, {})
@@ -60,13 +61,14 @@ def ifs_plan(asked):
 
 
 def test_a_spectrograph_has_rates_darks_and_pictures_of_the_rates_that_nothing_is_made_from(ifs_plan, asked):
-    rate = "level1/2024B-P123-008_IRIS_IFS_SCI_LVL1_0020-00.fits"
+    rate = "level1/2024B-P123-008_IRIS_IFS_PSF_LVL1_0020-00.fits"
     assert rate in ifs_plan.products("level1")
     assert ifs_plan.products("calibrations") == ["calibrations/iris_ifs_dark_20240925t010000_0.0.1.fits"]
     assert sorted(ifs_plan.products("level2")) == [
         "level2/2024B-P123-008_IRIS_IMG1_SCI_LVL2_0021-00.fits",
         "level2/2024B-P123-010_IRIS_IFS_SCI_LVL2_0022-00.fits",
         "level2/2024B-P123-010_IRIS_IFS_SKY_LVL2_0023-00.fits",
+        "level2/2024B-P123-011_IRIS_IFS_SCI_LVL2_0024-00.fits",
     ]
     assert len(ifs_plan.products("level3")) == 1
     assert f"quality/{rate.removesuffix('fits')}json" in ifs_plan.products("quality")
@@ -79,7 +81,8 @@ def test_a_spectrograph_has_rates_darks_and_pictures_of_the_rates_that_nothing_i
 def test_the_rule_of_a_level_2_is_found_by_its_observation(ifs_plan):
     assert ifs_plan.obs_pattern("imager") == "2024B\\-P123\\-008_IRIS_IMG1_SCI"
     assert ifs_plan.obs_pattern("lenslet") == "2024B\\-P123\\-010_IRIS_IFS_SCI|2024B\\-P123\\-010_IRIS_IFS_SKY"
-    assert re.fullmatch(ifs_plan.obs_pattern("slicer"), "2024B-P123-008_IRIS_IFS_SCI") is None
+    assert ifs_plan.obs_pattern("slicer") == "2024B\\-P123\\-011_IRIS_IFS_SCI"
+    assert re.fullmatch(ifs_plan.obs_pattern("slicer"), "2024B-P123-008_IRIS_IFS_PSF") is None
 
 
 def test_the_sky_of_a_cube(ifs_plan):
@@ -92,10 +95,10 @@ def test_the_sky_of_a_cube(ifs_plan):
 
 
 def test_the_readout_of_an_exposure(ifs_plan):
-    lenslet = SimpleNamespace(obs="2024B-P123-008_IRIS_IFS_SCI", exp="0020-00")
-    assert ifs_plan.readout(lenslet) == {"border_pix": 4, "n_channel": 4}
+    star = SimpleNamespace(obs="2024B-P123-008_IRIS_IFS_PSF", exp="0020-00")
+    assert ifs_plan.readout(star) == {"border_pix": 4, "n_channel": 4}
     assert ifs_plan.readout(science("0021-00"))["n_channel"] == 64
-    assert ifs_plan.sky(lenslet, AUTO) == ("none", [])
+    assert ifs_plan.sky(star, AUTO) == ("none", [])
 
 
 def test_stages_build_on_each_other(plan):

@@ -19,7 +19,7 @@ from drs.simulation.slices import (
     place_edges,
     render_slices,
 )
-from drs.slicer import extract_columns, rectify_frame, take_rows
+from drs.slicer import extract_columns, map_pixels, rectify_frame, take_rows
 from drs.traces import place_traces, trace_slices
 from drs.wavegrid import make_grid
 from drs.wavesol import check_wavelengths, solve_wavelengths
@@ -202,3 +202,14 @@ def test_the_rows_of_a_slice():
     part = (rows.position + 0.5) / REDUCED.n_spaxel
     expected = find_wavelength(REDUCED, SHAPE, 2, part, COLUMNS)
     np.testing.assert_allclose(rows.wavelength_um[inside], expected[inside], atol=2e-3 * STEP)
+
+
+def test_the_wavelengths_of_pixels():
+    found = map_pixels(EDGES, WAVELENGTH, SHAPE)
+    rows = np.arange(SHAPE[0])[:, np.newaxis]
+    for s, (lower, upper) in enumerate(EDGES):
+        inside = (rows >= lower) & (rows <= upper)
+        expected = find_wavelength(REDUCED, SHAPE, s, (rows - lower) / (upper - lower), COLUMNS)
+        np.testing.assert_allclose(found[inside], expected[inside], atol=2e-3 * STEP)
+        found[inside] = np.nan
+    assert np.isnan(found).all()  # between the slices

@@ -49,7 +49,10 @@ def test_checks_of_an_instrument_name_its_detectors_and_their_other_names():
     assert set(texts) == {"all_all.tpn", "iris_all.tpn", "liger_all.tpn"}
 
 
-@pytest.mark.parametrize(("model", "line"), [("RectificationModel", "(ndim(RECTMAT_ARRAY,4))"), ("TraceModel", None)])
+@pytest.mark.parametrize(
+    ("model", "line"),
+    [("RectificationModel", "(ndim(RECTMAT_ARRAY,4))"), ("TraceModel", "(ndim(EDGES_ARRAY,3))"), ("FibreModel", None)],
+)
 def test_checks_of_arrays_follow_the_schema_of_the_model(model, line):
     text = specs.format_checks({"x": {**FACTS, "model": model}}, [], PARKEYS)["all_dark.tpn"]
     assert "_ARRAY" in text if line else "_ARRAY" not in text

@@ -6,7 +6,7 @@ from nights import INSTRUMENTS
 
 from drs.errors import ReductionError
 from drs.product import Product
-from drs.spectralrefs import check_configuration, find_field, match_wavelengths
+from drs.spectralrefs import check_configuration, find_field, match_slices, match_wavelengths
 
 KEYS = {"INSTRUME": "IRIS", "DETECTOR": "IFS", "INSTMODE": "LENSLET", "FILTER": "HN3", "SCALE": 0.009, "GRATING": "a"}
 
@@ -39,3 +39,14 @@ def test_wavelengths_are_of_the_traces_of_the_matrix():
         match_wavelengths(solution, offsets + 1, (5, 2, 3))
     moved = offsets + np.array([1, 0], np.int32)[:, np.newaxis, np.newaxis]
     np.testing.assert_array_equal(match_wavelengths(solution, moved, (5, 2, 3)), found)  # rows do not matter
+
+
+def test_wavelengths_are_of_the_slices_of_the_traces():
+    wavelength = np.arange(5 * 2 * 3, dtype=np.float32).reshape(5, 2, 3)
+    trace = Product({}, {"EDGES": np.ones((2, 2, 5), np.float32)})
+    edges, found = match_slices(Product({}, {"WAVESOL": wavelength}), trace)
+    assert (edges.dtype, found.dtype, found.shape) == (np.float64, np.float64, (2, 3, 5))
+    np.testing.assert_array_equal(found[1, 2], wavelength[:, 1, 2])
+    for other in (np.ones((5, 3, 3), np.float32), np.ones((6, 2, 3), np.float32), np.ones((5, 2), np.float32)):
+        with pytest.raises(ReductionError, match="the traces are of 2 slices on 5 columns: give those of one mode"):
+            match_slices(Product({}, {"WAVESOL": other}), trace)

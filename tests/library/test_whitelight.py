@@ -5,7 +5,7 @@ import pytest
 
 from drs.dq import Flag
 from drs.product import Product
-from drs.whitelight import collapse_cube, find_throughput, measure_noise, show_as_image
+from drs.whitelight import collapse_cube, find_middle, find_throughput, measure_noise, show_as_image
 
 SHAPE = (12, 4, 7)
 
@@ -48,6 +48,20 @@ def test_the_throughput_of_a_matrix():
     assert image.rate[0, 0] == pytest.approx(1.0)
     assert np.isnan(image.rate[1, 2])
     assert image.dq[1, 2] & Flag.DO_NOT_USE
+
+
+def test_the_wavelengths_of_the_middle_column():
+    wavelength = (1.6 + 1e-3 * np.arange(5)[:, np.newaxis, np.newaxis] + np.zeros((5, 3, 4))).astype(np.float32)
+    wavelength[:, 1, 2] = np.nan
+    image = find_middle(wavelength, np.full((3, 4), 0.1, np.float32))
+    assert image.rate[0, 0] == pytest.approx(1.602)
+    assert image.error[0, 0] == pytest.approx(1e-4, rel=1e-3)
+    assert np.isnan(image.rate[1, 2])
+    assert image.dq[1, 2] == Flag.DO_NOT_USE
+    assert (image.dq > 0).sum() == 1
+    assert (find_middle(wavelength[2]).error[0] == 0).all()
+    shown = show_as_image(Product({"DATAMODL": "WavelengthModel"}, {"WAVESOL": wavelength}))
+    assert {array.shape for array in shown.arrays.values()} == {(3, 4)}
 
 
 def test_products_are_shown_as_images():

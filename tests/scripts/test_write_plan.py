@@ -76,19 +76,35 @@ def test_the_plan_says_what_crds_will_choose_and_why(run, options):
     assert str(options["cache"]) not in text
 
 
-def test_the_plan_of_a_spectrograph_ends_at_level_1_and_says_so(run, options):
+def test_the_plan_of_a_kind_without_recipe_ends_at_level_1_and_says_so(run, options):
     scans = {f"d{k}.fits": ifs_scan("DARK", k, start=f"2024-09-25T01:0{k}:00", DETECTOR="IFU") for k in range(5)}
-    plan_night(options, scans | {"s.fits": ifs_scan("SCI", 20, INSTMODE="IFS", IFSMODE="SLICER")})
+    plan_night(options, scans | {"s.fits": ifs_scan("PSF", 20, INSTMODE="IFS", IFSMODE="SLICER")})
     result = run(main, **options)
     assert result.exit_code == 0, result.output
-    science = json.loads(options["table"].read_text())["exposures"]["2024B-P123-008_IRIS_IFS_SCI_0020-00"]
+    science = json.loads(options["table"].read_text())["exposures"]["2024B-P123-008_IRIS_IFS_PSF_0020-00"]
     assert (science["status"], science["mode"], science["used_by"]) == ("resolved", "slicer", [])
-    assert science["products"] == ["level1/2024B-P123-008_IRIS_IFS_SCI_LVL1_0020-00.fits"]
+    assert science["products"] == ["level1/2024B-P123-008_IRIS_IFS_PSF_LVL1_0020-00.fits"]
     found = {kind: entry["file"] for kind, entry in science["references"].items() if entry["status"] == "found"}
     assert found == {kind: f"iris_ifs_{kind}_20240101t000000_0.0.1.fits" for kind in RULES["level1"]}
     text = options["output"].read_text()
-    assert "slicer: Level 1 only, no recipe for science exposures yet" in text
+    assert "slicer: Level 1 only, no recipe for psf-star exposures yet" in text
     assert "iris_ifs_dark_20240925t010000_0.0.1: 5 exposures" in text
+
+
+def test_the_plan_of_slices_has_traces_wavelengths_and_cubes(run, options):
+    optics = {"INSTMODE": "SLICER", "SCALE": 0.05, "GRATING": "4000-H", "FILTER": "HN3"}
+    scans = {"f.fits": ifs_scan("FLAT", 1, start="2024-09-25T01:00:00", **optics)}
+    scans |= {"a.fits": ifs_scan("ARC", 2, start="2024-09-25T02:00:00", OBJECT="ARGON", **optics)}
+    plan_night(options, scans | {"s.fits": ifs_scan("SCI", 20, **optics)})
+    result = run(main, **options)
+    assert result.exit_code == 0, result.output
+    exposures = json.loads(options["table"].read_text())["exposures"]
+    arc, science = (exposures[f"2024B-P123-008_IRIS_IFS_{name}-00"] for name in ("ARC_0002", "SCI_0020"))
+    assert arc["references"]["trace"]["file"] == "iris_ifs_trace_20240925t010000_0.0.1.fits"
+    assert arc["references"]["wavesol"]["file"] == "iris_ifs_wavesol_20240101t010000_0.0.1.fits"
+    assert science["references"]["trace"]["file"] == "iris_ifs_trace_20240925t010000_0.0.1.fits"
+    assert science["references"]["wavesol"]["file"] == "iris_ifs_wavesol_20240925t020000_0.0.1.fits"
+    assert science["products"][1] == "level2/2024B-P123-008_IRIS_IFS_SCI_LVL2_0020-00.fits"
 
 
 def test_the_plan_of_lenslets_has_matrices_cubes_and_their_sky(run, options):

@@ -6,9 +6,8 @@ from functools import partial
 import numpy as np
 
 from drs.errors import ReductionError
-from drs.rectmat import lit_lenslets
 from drs.schema import keyword_descriptions, load_yaml
-from drs.simulation import scene, spectrograph, truth
+from drs.simulation import modes, scene, truth
 from drs.simulation.cosmic import SNOWBALL, make_hits, make_snowballs
 from drs.simulation.detector import make_detector, simulate_ramp
 from drs.simulation.drift import average_reads, make_drift
@@ -45,7 +44,7 @@ OPTIONAL = {
     "distortion": "distortion of the optics, on every exposure with light from the sky or a mask",
     "guide_windows": "windows on the detector that are reset at every read of science and sky exposures",
 }
-UNLIT, LAMP = ("dark", "bias"), ("flat", "engineering", "transfer-flat", "saturated-flat", "lenslet-scan")
+UNLIT, LAMP = ("dark", "bias"), ("flat", "engineering", "transfer-flat", "saturated-flat", "lenslet-scan", "arc")
 ROWS_PER_BLOCK = 64  # rows simulated at a time: 32 reads of 4096 columns take 70 MB
 STANDARDS = "make_photometry:\n  catalogue: standards.ecsv\n"
 CONFIG = "crds:\n  cache: crds_cache\n"
@@ -125,7 +124,8 @@ class World:
         if "distortion" not in without:
             self.geometry = {key: {**made, "distortion": facts["distortion"]} for key, made in self.geometry.items()}
         self.detectors = {key: self._make_detector(key) for key in keys}
-        self.spectrographs = {key: self._make_spectrograph(key) for key in keys if self._has_lenslets(key)}
+        own = [(*key, mode) for key in keys for mode in modes.list_modes(preset, key)]
+        self.spectrographs = {key: self._make_spectrograph(*key) for key in own}
         self.fields = {}
 
     def _make_detector(self, key):
@@ -139,15 +139,10 @@ class World:
         readout = {name: self.geometry[key][name] for name in ("border_pix", "n_channel")}
         return {**self.facts["instruments"][key[0]]["detector"], **self.preset.get("physics", {}), **readout}
 
-    def _has_lenslets(self, key):
-        """Say whether lenslets are seen on (INSTRUME, DETECTOR)."""
-        own = [sequence for sequence in self.preset["sequences"] if _has_detector(sequence, key)]
-        return any(sequence.get("instmode") == "LENSLET" for sequence in own)
-
-    def _make_spectrograph(self, key):
-        """Return the lenslet Spectrograph of (INSTRUME, DETECTOR)."""
-        stream = make_stream(self.seed, *key, "throughput")
-        return spectrograph.make_spectrograph(self.preset["lenslets"], self.detectors[key].dq.shape, stream)
+    def _make_spectrograph(self, instrument, detector, mode):
+        """Return the spectrograph of (INSTRUME, DETECTOR, INSTMODE)."""
+        stream = make_stream(self.seed, instrument, detector, "throughput")
+        return modes.make_spectrograph(self.preset, mode, self.detectors[instrument, detector].dq.shape, stream)
 
     def write_references(self, night, exposures):
         """Write the CRDS cache and the truth of the detectors."""
@@ -169,38 +164,18 @@ class World:
         return keywords | ({"INSTMODE": modes[0]} if len(modes) == 1 else {})
 
     def light(self, exposure, level, sources):
-        """Return what falls on the detector, e-/s, (ny, nx), and the light (column, ny, nx) of lenslets or None."""
+        """Return what falls on the detector, e-/s, (ny, nx), and the light (column, ny, nx) of spectra or None."""
         geometry = self.geometry[_detector_of(exposure)]
         if exposure.sequence["kind"] == "pinhole":
             return level + self._light_of_pinholes(exposure, geometry), None
         if "scale_arcsec" in geometry:
             return level + scene.render_sources(sources, exposure.pointing, geometry, self.facts["psf"]), None
-        if exposure.keywords["INSTMODE"] == "LENSLET":
-            return self._light_of_lenslets(exposure, level)
-        is_lit = exposure.sequence["kind"] not in UNLIT
-        return level + scene.render_traces(exposure.shape, **self.facts["traces"]) * is_lit, None
-
-    def _light_of_lenslets(self, exposure, level):
-        """Return the light of a lenslet exposure on the detector, and the sources' part (column, ny, nx)."""
-        facts, made = self.preset["lenslets"], self.spectrographs[_detector_of(exposure)]
-        kind, lit, part = exposure.sequence["kind"], 1.0, np.zeros(made.traces.wavelength_um.shape)
-        if kind == "lenslet-scan":
-            n_position = self._field(exposure)["scan_positions"]
-            lit = lit_lenslets((made.layout.ny, made.layout.nx), exposure.keywords["SCANPOS"], n_position).ravel()
-        if kind == "science":
-            geometry = spectrograph.find_geometry(made.layout, self._field(exposure), exposure.keywords["SCALE"])
-            base = tuple(exposure.sequence[key] for key in ("ra_deg", "dec_deg", "pa_deg"))
-            sources = spectrograph.make_sources(facts, base, geometry, _find_hidden(self.without))
-            part = spectrograph.light_of_sources(made, sources, exposure.pointing, geometry, facts["psf"])
-        lamp = facts["lamp" if kind == "lenslet-scan" else "sky"]
-        light = level * spectrograph.light_of_sky(made, lamp) + part
-        flexure = facts["flexure_pix"].get(kind, 0.0)
-        on_detector = spectrograph.render_light(made, light, lit=lit, flexure_pix=flexure)
-        return on_detector, spectrograph.fold(made.layout, part)
-
-    def _field(self, exposure):
-        """Return the place of a spectrograph's spatial elements (config/instruments)."""
-        return self.geometry[_detector_of(exposure)]["fields"][exposure.keywords["INSTMODE"]]
+        is_lit, mode = exposure.sequence["kind"] not in UNLIT, exposure.keywords["INSTMODE"]
+        made = self.spectrographs.get((*_detector_of(exposure), mode))
+        if made is None or (not is_lit and mode == "SLICER"):
+            return level + scene.render_traces(exposure.shape, **self.facts["traces"]) * is_lit, None
+        hidden = _find_hidden(self.without)
+        return modes.render(made, self.preset[modes.FACTS[mode]], exposure, level, geometry["fields"][mode], hidden)
 
     def _light_of_pinholes(self, exposure, geometry):
         """Return the light through a mask of pinholes that is moved from exposure to exposure, e-/s, (ny, nx)."""
@@ -267,8 +242,8 @@ class World:
         place = folder / f"{stem}_truth.fits"
         truth.write_exposure(place, light, hits, snowballs, drift.average(n_average), header)
         if cube is not None:
-            made = self.spectrographs[key]
-            truth.write_cube(folder / f"{stem}_cube.fits", cube, *spectrograph.make_truth(made), header)
+            made = self.spectrographs[*key, exposure.keywords["INSTMODE"]]
+            modes.write_truth(folder / f"{stem}_cube.fits", made, cube, header)
         return {"file": path.name, "field": field, "form": exposure.form, "sky_e_per_s": float(level)}
 
     def _make_hits(self, exposure, key):
@@ -339,11 +314,6 @@ class World:
 def _average_counts(reads_dn, n_average):
     """Return the means of so many reads each, rounded to whole counts."""
     return reads_dn if n_average == 1 else np.rint(average_reads(reads_dn, n_average)).astype(reads_dn.dtype)
-
-
-def _has_detector(sequence, key):
-    """Say whether a sequence is taken with (INSTRUME, DETECTOR)."""
-    return sequence["instrument"] == key[0] and key[1] in sequence["detectors"]
 
 
 def _find_hidden(without):

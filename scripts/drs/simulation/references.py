@@ -1,6 +1,7 @@
 """Reference files of the simulated detectors, and the CRDS cache that serves them.
 
-All maps are the truth of the detector but the dark, the flat and the rectification matrix, which are old: they differ
+All maps are the truth of the detector but the dark, the flat, the rectification matrix, the traces and the
+wavelengths of slices, which are old: they differ
 from this night's by known amounts, so that a product shows whether the night's own calibrations were used.
 """
 
@@ -16,12 +17,13 @@ import numpy as np
 from drs import product
 from drs.dq import Flag
 from drs.references import load_types, reference_path
+from drs.simulation.slicers import Slicer, make_old_references
 from drs.simulation.spectrograph import make_offsets, make_rectmat, make_wavesol
 
 REPO = Path(__file__).resolve().parents[3]
 RULES = REPO / "config" / "crds"
 TYPES = REPO / "config" / "references.yaml"
-OF_LENSLETS = ("rectmat", "wavesol")
+OF_SPECTRA = ("rectmat", "trace", "wavesol")
 
 
 def write_cache(folder, detectors, filters, keywords, facts, *, stream, spectrographs=None):
@@ -42,7 +44,7 @@ def write_cache(folder, detectors, filters, keywords, facts, *, stream, spectrog
     stream : callable
         name of the file -> numpy.random.Generator.
     spectrographs : dict, optional
-        (INSTRUME, DETECTOR) -> Spectrograph, of lenslets.
+        (INSTRUME, DETECTOR, INSTMODE) -> Spectrograph or Slicer.
     """
     spectrographs = spectrographs or {}
     shutil.copytree(RULES, folder, ignore=shutil.ignore_patterns("*.csv", "*.md"))
@@ -53,9 +55,10 @@ def write_cache(folder, detectors, filters, keywords, facts, *, stream, spectrog
         key = (row["instrument"], row["detector"])
         if key not in detectors or (row["filter"] and row["filter"] not in filters[key]):
             continue
-        if row["type"] in OF_LENSLETS and key not in spectrographs:
+        mode = (*key, row["instmode"])
+        if row["type"] in OF_SPECTRA and mode not in spectrographs:
             continue
-        seen = spectrographs[key] if row["type"] in OF_LENSLETS else detectors[key]
+        seen = spectrographs[mode] if row["type"] in OF_SPECTRA else detectors[key]
         made = make_reference(row, seen, keywords[key], types[row["type"]], facts, stream(row["file"]))
         path = reference_path(folder, row["instrument"], row["file"])
         product.write(path, made)
@@ -70,17 +73,17 @@ def make_reference(row, seen, keywords, kind, facts, random):
     ----------
     row : dict
         Line of config/crds/references.csv.
-    seen : Detector or Spectrograph
+    seen : Detector, Spectrograph or Slicer
     keywords : dict
         Of the detector.
     kind : dict
         The type's entry in config/references.yaml.
     facts : dict
-        dark_scale, flat_noise, matrix_shift_pix, matrix_width.
+        Section `old_references` of config/presets.yaml.
     random : numpy.random.Generator
         Noise of an old flat.
     """
-    shape = seen.shape if row["type"] in OF_LENSLETS else seen.dq.shape
+    shape = seen.shape if row["type"] in OF_SPECTRA else seen.dq.shape
     header = {
         **keywords,
         "INSTRUME": row["instrument"],
@@ -99,16 +102,18 @@ def make_reference(row, seen, keywords, kind, facts, random):
     }
     if row["filter"]:
         header |= {"FILTER": row["filter"], "PUPIL": "CLEAR"}
-    if row["type"] in OF_LENSLETS:
+    if row["type"] in OF_SPECTRA:
         header |= {"INSTMODE": row["instmode"], "SCALE": float(row["scale"]), "GRATING": row["grating"]}
-        return product.Product(header, *_lenslet_arrays(row["type"], seen, facts))
+        return product.Product(header, *_spectral_arrays(row["type"], seen, facts))
     arrays, units = _reference_arrays(row["type"], seen, facts, random)
     arrays = {name: np.ascontiguousarray(array, dtype=np.float32) for name, array in arrays.items()}
     return product.Product(header, {**arrays, "DQ": _reference_dq(row["type"], seen)}, units)
 
 
-def _lenslet_arrays(reference, spectrograph, facts):
-    """Return (arrays, units) of an old rectification matrix or of the true wavelengths."""
+def _spectral_arrays(reference, spectrograph, facts):
+    """Return (arrays, units) of an old rectification matrix, of the true wavelengths; of slices, of what is old."""
+    if isinstance(spectrograph, Slicer):
+        return make_old_references(spectrograph, reference, facts)
     if reference == "wavesol":
         return {"WAVESOL": make_wavesol(spectrograph), "OFFSETS": make_offsets(spectrograph)}, {"WAVESOL": "um"}
     off = {"shift_pix": facts["matrix_shift_pix"], "fwhm_factor": facts["matrix_width"]}

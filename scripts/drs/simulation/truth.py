@@ -75,28 +75,23 @@ def write_exposure(path, scene_e_per_s, hits, snowballs, drift, keywords):
     write_atomically(path, fits.HDUList(hdus).writeto)
 
 
-def write_cube(path, light, rectmat, offsets, wavelength_um, keywords):
-    """Write the truth of a lenslet exposure.
+def write_cube(path, light, optics, keywords):
+    """Write the truth of an exposure of a spectrograph.
 
     Parameters
     ----------
     path : Path
     light : ndarray, (column, ny, nx)
-        Of the sources, without sky, that enters each lenslet, e-/s.
-    rectmat, offsets, wavelength_um : ndarray
-        As a RectificationModel has them, with the true throughput of the lenslets, at rest.
+        Of the sources, without sky, that enters each spatial element, e-/s.
+    optics : dict
+        EXTNAME -> (array, unit): wavelengths and what says where the light falls, with the true throughput, at rest.
     keywords : dict
         For PRIMARY.
     """
     primary = fits.PrimaryHDU()
     primary.header.update(keywords)
-    hdus = [
-        primary,
-        _image("LIGHT", light, "electron/s"),
-        _image("RECTMAT", rectmat, ""),
-        _image("OFFSETS", offsets, ""),
-        _image("WAVESOL", wavelength_um, "um"),
-    ]
+    hdus = [primary, _image("LIGHT", light, "electron/s")]
+    hdus += [_image(name, array, unit) for name, (array, unit) in optics.items()]
     write_atomically(path, fits.HDUList(hdus).writeto)
 
 

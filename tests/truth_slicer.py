@@ -1,0 +1,173 @@
+"""How well a reduced night of the simulated slicer spectrograph agrees with its truth."""
+
+import json
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS
+from scipy.special import ndtr
+from truth_ifs import resample_truth
+
+from drs import product
+from drs.schema import load_yaml
+from drs.simulation import scene
+from drs.simulation.night import REPO
+
+SCIENCE = ("2024B-P123-009_IRIS_IFS_SCI", ("0001-00", "0002-00"))
+FACTS = load_yaml(REPO / "config/presets.yaml")["presets"]["slicer"]
+FIELD = load_yaml(REPO / "config/instruments/iris.yaml")["detectors"]["IFS"]["fields"]["SLICER"]
+BASE = (299.6125, 10.2236, 37.0)
+BLANK = 1.0  # of the noise of a sample, that sources add at most
+SIGMA_PIX = np.hypot(FACTS["slices"]["layout"]["fwhm_across_pix"] / scene.FWHM_PER_SIGMA, 1 / np.sqrt(12))
+SMOOTHING = 4  # columns on either side
+APERTURE = 3  # half a side, in spaxels
+
+
+def has_slices(night):
+    """Say whether a night has cubes of the simulated slicer."""
+    return any((night / "calibrations").glob("iris_ifs_trace_*.fits"))
+
+
+def read_truth(night, row):
+    """Return {name: array} of the truth of an exposure: LIGHT, EDGES, WAVESOL, THROUGHPUT."""
+    with fits.open(night / "truth" / f"{row['file'].removesuffix('.fits')}_cube.fits") as hdus:
+        return {hdu.name: hdu.data.astype(hdu.data.dtype.newbyteorder("=")) for hdu in hdus[1:]}
+
+
+def read_science(night):
+    """Return [(row, truth)] of the science exposures."""
+    rows = {row["id"]: row for row in json.loads((night / "plan/night.json").read_text())["rows"]}
+    found = [rows[f"{SCIENCE[0]}_{exp}"] for exp in SCIENCE[1]]
+    return [(row, read_truth(night, row)) for row in found]
+
+
+def compare_cubes(night):
+    """Return [(Product, truth on its grid, NaN where the cube has no value)] of the science exposures."""
+    pairs = []
+    for row, truth in read_science(night):
+        cube = product.read(night / f"level2/{row['obs']}_LVL2_{row['exp']}.fits", models="IFUCubeModel")
+        truth["LIGHT"] = truth["LIGHT"] * find_response(night, truth)[:, np.newaxis, np.newaxis]
+        light = resample_truth(truth, cube.wcs, len(cube.arrays["SCI"]))
+        pairs.append((cube, np.where(np.isfinite(cube.arrays["SCI"]), light, np.nan)))
+    return pairs
+
+
+def find_response(night, truth):
+    """Return the response (column) that the flat leaves in a cube: what all slices share is taken for the lamp's."""
+    with fits.open(night / "truth/iris_ifs_detector.fits") as hdus:
+        flat = hdus["FLAT"].data.astype(float)
+    response, rows = np.full(flat.shape, np.nan), np.arange(len(flat))[:, np.newaxis]
+    for (lower, upper), throughput in zip(truth["EDGES"], truth["THROUGHPUT"], strict=True):
+        inside = (rows > lower) & (rows < upper)
+        spread = ndtr((rows - lower) / SIGMA_PIX) * ndtr((upper - rows) / SIGMA_PIX)  # the ends of a slice are dim
+        response[inside] = (throughput * flat * spread)[inside]
+    near = [slice(max(x - SMOOTHING, 0), x + SMOOTHING + 1) for x in range(flat.shape[1])]
+    return np.array([np.nanmedian(response[:, part]) for part in near])
+
+
+def measure_edges(night):
+    """Return the rows (slice, 2, column) by which the night's edges are off the truth."""
+    (path,) = (night / "calibrations").glob("iris_ifs_trace_*.fits")
+    return product.read(path, models="TraceModel").arrays["EDGES"] - read_science(night)[0][1]["EDGES"]
+
+
+def measure_wavelengths(night):
+    """Return the columns (column, slice, position) by which the night's wavelengths are off the truth."""
+    (path,) = (night / "calibrations").glob("iris_ifs_wavesol_*.fits")
+    truth = read_science(night)[0][1]["WAVESOL"]
+    found = product.read(path, models="WavelengthModel").arrays["WAVESOL"]
+    return (found - truth) / np.gradient(truth, axis=0)
+
+
+def measure_pulls(pairs, left_out=None):
+    """Return the pulls of the usable samples in which sources are below the noise, without some bins (bool)."""
+    pulls = []
+    for cube, truth in pairs:
+        values, error, dq = (cube.arrays[name] for name in ("SCI", "ERR", "DQ"))
+        good = (dq & 1 == 0) & np.isfinite(values) & np.isfinite(truth) & (truth < BLANK * error)
+        if left_out is not None:
+            good &= ~left_out[:, np.newaxis, np.newaxis]
+        pulls.append(((values - truth) / error)[good])
+    return np.concatenate(pulls)
+
+
+def find_source(kind):
+    """Return the facts of a source, and its place on the sky."""
+    source = next(source for source in FACTS["slices"]["sources"] if source["kind"] == kind)
+    layout = FACTS["slices"]["layout"]
+    geometry = {"size_x_pix": layout["n_spaxel"], "size_y_pix": layout["n_slice"], "scale_arcsec": 0.05, **FIELD}
+    return source, scene.pixel_to_sky(source["x"], source["y"], BASE, geometry)
+
+
+def cut_box(cube, sky):
+    """Return the slices of the spaxels around a place on the sky, and the place (y, x), as a cube has it."""
+    x, y, _ = WCS(cube.wcs).wcs_world2pix([[*sky, 1.637e-6]], 0)[0]
+    shape, reach = cube.arrays["SCI"].shape[1:], APERTURE
+    box = tuple(
+        slice(max(round(at) - reach, 0), min(round(at) + reach + 1, n)) for at, n in zip((y, x), shape, strict=True)
+    )
+    return box, (y, x)
+
+
+def measure_star(pairs):
+    """Return of each exposure (flux over that of the truth, y and x of the centroid from where the coordinates say)."""
+    _, sky = find_source("star")
+    results = []
+    for cube, truth in pairs:
+        box, (y, x) = cut_box(cube, sky)
+        images = [np.nanmean(values[:, *box], axis=0, dtype=float) for values in (cube.arrays["SCI"], truth)]
+        centre = find_centre(images[0])
+        ratio = np.nansum(images[0]) / np.nansum(images[1])
+        results.append((ratio, centre[0] + box[0].start - y, centre[1] + box[1].start - x))
+    return results
+
+
+def find_centre(image):
+    """Return the (y, x) centroid of an image."""
+    y, x = np.indices(image.shape)
+    return (image * y).sum() / image.sum(), (image * x).sum() / image.sum()
+
+
+def measure_line(pairs):
+    """Return of each exposure (flux of the galaxy's line over that of the truth, columns it is off)."""
+    source, sky = find_source("galaxy")
+    (line,) = source["lines"]
+    results = []
+    for cube, truth in pairs:
+        box, _ = cut_box(cube, sky)
+        wave_um = cube.wcs["CRVAL3"] + cube.wcs["CDELT3"] * np.arange(len(truth))
+        away = np.abs(wave_um - line["wavelength_um"]) / cube.wcs["CDELT3"]
+        inside, beside = away < 5, (away >= 6) & (away < 14)
+        found, expected = (take_line(values[:, *box], inside, beside) for values in (cube.arrays["SCI"], truth))
+        centres = [(own * wave_um[inside]).sum() / own.sum() for own in (found, expected)]
+        results.append((found.sum() / expected.sum(), (centres[0] - centres[1]) / cube.wcs["CDELT3"]))
+    return results
+
+
+def take_line(values, inside, beside):
+    """Return the light of a line, bin by bin, over the continuum beside it."""
+    spectrum = np.nansum(values.reshape(len(values), -1), axis=1, dtype=float)
+    return spectrum[inside] - np.median(spectrum[beside])
+
+
+def format_table(night):
+    """Return the figures of a night as text."""
+    pairs = compare_cubes(night)
+    edges, wavelengths, pulls = measure_edges(night), measure_wavelengths(night), measure_pulls(pairs)
+    lines = [
+        f"edges of slices      rms {edges.std():.4f} pix, mean {edges.mean():+.4f}",
+        f"wavelengths          rms {wavelengths.std():.4f} pix, mean {wavelengths.mean():+.4f}",
+        f"blank samples        {pulls.size} pulls, mean {pulls.mean():+.4f}, width {pulls.std():.4f}",
+    ]
+    for (ratio, dy, dx), (flux, away) in zip(measure_star(pairs), measure_line(pairs), strict=True):
+        lines.append(
+            f"star, line           flux {ratio - 1:+.3%}, place {np.hypot(dy, dx):.4f} spaxel;"
+            f" flux {flux - 1:+.3%}, wavelength {away:+.4f} pix"
+        )
+    for cube, _ in pairs:
+        keywords = cube.keywords
+        lines.append(
+            f"WAVSHIFT             {keywords['WAVSHIFT']:+.4f} +- {keywords['WAVSHERR']:.4f},"
+            f" NOISCORR {keywords['NOISCORR']:.3f}"
+        )
+    return "\n".join(lines)
