@@ -21,6 +21,7 @@ rule extract_cube:
         instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument(wildcards)}.yaml",
         script=source("extract_cube"),
         library=source(
+            "drs/airglow",
             "drs/barycentre",
             "drs/calibration",
             "drs/cube",

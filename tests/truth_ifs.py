@@ -1,11 +1,15 @@
 """How well a reduced night of the simulated lenslet spectrograph agrees with its truth."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 from astropy.io import fits
 
 from drs import product
+from drs.airglow import LIMITS_UM, find_continuum
+from drs.cube import find_wavelengths, fit_sky
+from drs.cubesky import find_blank
 from drs.wavegrid import resample_spectra
 
 SCIENCE = ("2024B-P123-009_IRIS_IFS_SCI", ("0001-00", "0002-00"))
@@ -60,6 +64,36 @@ def measure_flux(pairs):
         top += np.nansum(weight * cube.arrays["SCI"] * truth)
         bottom += np.nansum(weight * truth.astype(float) ** 2)
     return top / bottom - 1, bottom**-0.5
+
+
+def measure_sky_residual(night):
+    """Return (residual, that of one common factor) of the sky lines: rms of the mean spectrum over that of the lines.
+
+    The second is what the sky cube leaves when all its lines are scaled alike.
+    """
+    rows, found = read_rows(night), []
+    sky_row = next(row for row in rows.values() if row.get("kind") == "sky")
+    sky = product.read(night / f"level2/{sky_row['obs']}_LVL2_{sky_row['exp']}.fits", models="IFUCubeModel")
+    wave_um = find_wavelengths(sky)
+    for cube, truth in compare_cubes(night):
+        factors = next(json.loads(value) for step, name, value in cube.parameters if (step, name) == ("sky", "factors"))
+        level = find_continuum(np.where(sky.image.unusable, np.nan, sky.arrays["SCI"]))
+        inside = [(start <= wave_um) & (wave_um < stop) for start, stop in pairwise(LIMITS_UM)]
+        own = np.ones(wave_um.size)
+        for bins, factor in zip([bins for bins in inside if bins.any()], factors, strict=True):
+            own[bins] = factor
+        lines = own[:, None, None] * (sky.arrays["SCI"] - level[:, None, None])
+        image = cube.image._replace(rate=cube.arrays["SCI"] + level[:, None, None] + lines)
+        blank = find_blank(image, fraction=0.25)
+        alike, _ = fit_sky(image, sky.image, blank, wave_um, limits_um=(0.0, 9.0))
+        mean = [
+            np.nanmean(values, axis=(1, 2))
+            for values in (cube.arrays["SCI"] - truth, image.rate - alike.rate - truth, lines)
+        ]
+        bright = mean[2] > 0.1 * mean[2].max()
+        rest, other, light = (np.sqrt((values[bright] ** 2).mean()) for values in mean)
+        found.append((rest / light, other / light))
+    return np.mean(found, axis=0)
 
 
 def compare_profiles(night):

@@ -7,7 +7,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 from runs import REPO, run_rules, run_snakemake, simulate
-from truth_ifs import SCIENCE, compare_cubes, compare_profiles, measure_flux, measure_pulls
+from truth_ifs import SCIENCE, compare_cubes, compare_profiles, measure_flux, measure_pulls, measure_sky_residual
 
 from drs import product
 from drs.schema import load_yaml
@@ -66,6 +66,12 @@ def test_cubes_have_the_true_light_within_their_errors(pairs):
     assert pulls.std() == pytest.approx(1.0, abs=0.03)
     assert abs(pulls.mean()) < 0.15  # of the scale of the sky, which is common to all samples
     assert np.abs(pulls).max() < 6
+
+
+def test_families_of_sky_lines_are_taken_out(ifs_night):
+    residual, alike = measure_sky_residual(ifs_night[0])
+    assert residual < 0.01
+    assert alike > 5 * residual  # of one factor for all lines
 
 
 def test_the_line_of_the_galaxy_has_its_flux(pairs):

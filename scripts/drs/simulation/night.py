@@ -192,8 +192,7 @@ class World:
             base = tuple(exposure.sequence[key] for key in ("ra_deg", "dec_deg", "pa_deg"))
             sources = spectrograph.make_sources(facts, base, geometry, _find_hidden(self.without))
             part = spectrograph.light_of_sources(made, sources, exposure.pointing, geometry, facts["psf"])
-        lamp = facts["lamp" if kind == "lenslet-scan" else "sky"]
-        light = level * spectrograph.light_of_sky(made, lamp) + part
+        light = spectrograph.light_of_field(made, facts, kind, level) + part
         flexure = facts["flexure_pix"].get(kind, 0.0)
         on_detector = spectrograph.render_light(made, light, lit=lit, flexure_pix=flexure)
         return on_detector, spectrograph.fold(made.layout, part)

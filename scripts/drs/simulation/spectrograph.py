@@ -67,8 +67,31 @@ def light_of_sources(spectrograph, sources, pointing, geometry, psf):
     return light
 
 
+def light_of_field(spectrograph, facts, kind, level):
+    """Return the light (lenslet, column), e-/s, that all lenslets see alike: of the lamp, or of the sky.
+
+    Parameters
+    ----------
+    spectrograph : Spectrograph
+    facts : dict
+        `lamp`, `sky`, and in `families` kind -> brightness of the families of the sky's lines.
+    kind : str
+        Of the exposure.
+    level : float
+        Of the lamp, or of the sky's lines, whose continuum does not vary; 0 is darkness.
+    """
+    if kind == "lenslet-scan" or not level:
+        return level * light_of_sky(spectrograph, facts["lamp"])
+    factors = facts["families"].get(kind)
+    lines = [
+        {**line, "e_per_s": level * line["e_per_s"] * (factors[line["family"]] if factors else 1.0)}
+        for line in facts["sky"]["lines"]
+    ]
+    return light_of_sky(spectrograph, {**facts["sky"], "lines": lines})
+
+
 def light_of_sky(spectrograph, spectrum):
-    """Return the light (lenslet, column), e-/s, of sky or lamp, the same in all lenslets."""
+    """Return the light (lenslet, column), e-/s, of a spectrum that is the same in all lenslets."""
     return _spectrum(_find_edges(spectrograph.traces.wavelength_um), spectrograph.layout, spectrum)
 
 
