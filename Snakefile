@@ -31,6 +31,7 @@ include: "rules/calibrations_ifs.smk"
 include: "rules/level2_imager.smk"
 include: "rules/level2_ifs.smk"
 include: "rules/level3_imager.smk"
+include: "rules/level3_ifs.smk"
 include: "rules/quality.smk"
 include: "rules/targets.smk"
 

@@ -15,7 +15,7 @@ from drs.image import find_plane
 from drs.quality import measure_quality, pixel_scale_arcsec
 from drs.whitelight import measure_noise, show_as_image
 
-OF_SPECTRA = ("RMCHISQ", "RMREJECT", "RMNDARK", "RMSCATT", "FRMSHIFT", "FRMSHERR", "SKYFROM", "NOISCORR")
+OF_SPECTRA = ("RMCHISQ", "RMREJECT", "RMNDARK", "RMSCATT", "FRMSHIFT", "FRMSHERR", "SKYFROM", "NOISCORR", "NOISSPAT")
 
 
 @cli.command()

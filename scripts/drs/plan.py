@@ -254,7 +254,12 @@ class Plan:
 
     def catalogs(self):
         """Return the catalogues of the night's mosaics."""
-        return [f"level3/{group}_CAT.ecsv" for group in self.night["groups"]]
+        return [f"level3/{group}_CAT.ecsv" for group, entry in self.night["groups"].items() if not entry.get("cubes")]
+
+    def group_pattern(self, *, cubes):
+        """Return the pattern of the names of the Level 3 groups of cubes, or of images; of none where there is none."""
+        names = [re.escape(name) for name, entry in self.night["groups"].items() if bool(entry.get("cubes")) == cubes]
+        return "|".join(sorted(names)) or "(?!)"
 
     def mosaic_options(self, group):
         """Return the options of a group that joins detectors or subarrays: they have their places from headers."""

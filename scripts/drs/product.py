@@ -50,6 +50,7 @@ STEP_KEYWORDS = {
     "extract": "S_EXTRAC",
     "wavecal": "S_WAVCAL",
     "resample": "S_RESAMP",
+    "combine": "S_COMBIN",
     "normalize": "S_NORMAL",
 }
 

@@ -14,6 +14,7 @@ from drs.schema import load_yaml
 from drs.simulation import scene
 
 pytestmark = pytest.mark.workflow
+GROUP = "2024B-P123_IRIS_IFS_J1958+1013_HN3_20240924"
 SKY = "level2/2024B-P123-009_IRIS_IFS_SKY_LVL2_0003-00.fits"
 
 
@@ -35,10 +36,11 @@ def pairs(ifs_night):
 def test_every_product_is_made_once(ifs_night):
     folder, text = ifs_night
     ran = run_rules(text)
-    expected = {"fit_ramp": 24, "make_dark": 1, "make_rectmat": 1, "extract_cube": 3, "measure_quality": 29}
+    expected = {"fit_ramp": 24, "make_dark": 1, "make_rectmat": 1, "extract_cube": 3, "measure_quality": 30}
     assert {rule: ran[rule] for rule in expected} == expected
+    assert ran["combine_cubes"] == 1
     assert "combine_images" not in ran
-    assert "which are not combined yet" in (folder / "plan/plan.txt").read_text()
+    assert f"{GROUP}: 2 exposures" in (folder / "plan/plan.txt").read_text()
     assert "iris_ifs_rectmat" in (folder / "report.html").read_text()
     assert "Nothing to be done" in run_snakemake(folder, "--dry-run").stdout
 
