@@ -45,6 +45,7 @@ rule all:
     input:
         PLAN.products("level3", "level2", "level1", "calibrations", "quicklook"),
         PLAN.catalogs(),
+        PLAN.spectra(),
         "report.html",
         "quality/outcome.txt",
 

@@ -1,10 +1,12 @@
-"""Calibrated cubes of one field become one cube.
+"""Calibrated cubes of one field become one cube, and spectra of its sources.
 
 REQUIRED INPUTS:
   cubes    = level2/{obs}_LVL2_{exp}.fits      e-/s, (wavelength, y, x)
 OUTPUTS:
   combined = level3/{group}_LVL3.fits          e-/s, (wavelength, y, x), with errors, weight and coverage
-STEPS: combine_cubes
+  spectra  = level3/{group}_SPEC.fits          ct/s, a table per source
+  preview  = quicklook/spectra/{group}.png
+STEPS: combine_cubes, measure_spectra
 """
 
 
@@ -55,5 +57,52 @@ rule combine_cubes:
             {params.options:q} \
             --mark-refusal \
             --output {output.combined:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule measure_spectra:
+    """Spectra of the sources of a cube."""
+    input:
+        cube="level3/{group}_LVL3.fits",
+        positions=[config["measure_spectra"]["positions"]] if config["measure_spectra"]["positions"] else [],
+        script=source("measure_spectra"),
+        library=source(
+            "drs/airglow",
+            "drs/apertures",
+            "drs/catalog",
+            "drs/catalogue",
+            "drs/cube",
+            "drs/cubesky",
+            "drs/plot",
+            "drs/preview",
+            "drs/quality",
+            "drs/spectrumtable",
+            "drs/wcs",
+            "drs/whitelight",
+        ),
+    output:
+        spectra="level3/{group}_SPEC.fits",
+        preview="quicklook/spectra/{group}.png",
+    log:
+        "logs/measure_spectra/{group}.log",
+    benchmark:
+        "benchmarks/measure_spectra/{group}.tsv"
+    conda:
+        "../envs/reduction.yaml"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(6 * input.size_mb)),
+        runtime=15,
+    params:
+        options=options({key: value for key, value in config["measure_spectra"].items() if key != "positions"}),
+        positions=lambda wildcards, input: [f"--positions={path}" for path in input.positions],
+    shell:
+        """
+        python {input.script:q} \
+            --cube {input.cube:q} \
+            {params.positions:q} \
+            {params.options:q} \
+            --preview {output.preview:q} \
+            --output {output.spectra:q} \
             >{log:q} 2>&1
         """

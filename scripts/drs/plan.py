@@ -256,6 +256,14 @@ class Plan:
         """Return the catalogues of the night's mosaics."""
         return [f"level3/{group}_CAT.ecsv" for group, entry in self.night["groups"].items() if not entry.get("cubes")]
 
+    def spectra(self):
+        """Return the spectra of the sources of the night's combined cubes."""
+        return [f"level3/{group}_SPEC.fits" for group, entry in self.night["groups"].items() if entry.get("cubes")]
+
+    def plots(self):
+        """Return the plots of these spectra."""
+        return [f"quicklook/spectra/{group}.png" for group, e in self.night["groups"].items() if e.get("cubes")]
+
     def group_pattern(self, *, cubes):
         """Return the pattern of the names of the Level 3 groups of cubes, or of images; of none where there is none."""
         names = [re.escape(name) for name, entry in self.night["groups"].items() if bool(entry.get("cubes")) == cubes]
