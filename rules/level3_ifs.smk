@@ -70,13 +70,11 @@ rule measure_spectra:
         library=source(
             "drs/airglow",
             "drs/apertures",
-            "drs/catalog",
             "drs/catalogue",
             "drs/cube",
             "drs/cubesky",
             "drs/plot",
             "drs/preview",
-            "drs/quality",
             "drs/spectrumtable",
             "drs/wcs",
             "drs/whitelight",

@@ -3,11 +3,11 @@
 import logging
 
 import click
+import numpy as np
 from astropy.wcs import WCS
 
 from drs import cli, product
-from drs.apertures import sum_spectra
-from drs.catalog import measure_catalog
+from drs.apertures import find_peaks, sum_spectra
 from drs.catalogue import read_catalogue
 from drs.cube import find_wavelengths
 from drs.errors import ReductionError
@@ -15,7 +15,7 @@ from drs.files import write_atomically
 from drs.plot import plot_spectra
 from drs.preview import render_placeholder
 from drs.references import sha1
-from drs.spectrumtable import make_table, write_spectra
+from drs.spectrumtable import describe_source, make_table, write_spectra
 from drs.whitelight import show_as_image
 
 logger = logging.getLogger("measure_spectra")
@@ -50,10 +50,14 @@ def main(cube, positions, source_threshold_sigma, preview, output, **parameters)
         write_spectra(output, keywords | {"NSOURCE": 0}, [], [f"{product.REFUSED}{read.refusal}"])
         png = render_placeholder("Refused", read.refusal)
     else:
-        places = read_places(positions, read) if positions else find_places(read, source_threshold_sigma, parameters)
+        places = (
+            read_places(positions, read)
+            if positions
+            else find_places(read, source_threshold_sigma, parameters["aperture_pix"])
+        )
         wavelength_um, spectra = find_wavelengths(read), extract(read, places, **parameters)
         tables = [
-            make_table(n, wavelength_um, spectrum, describe(place, parameters))
+            make_table(n, wavelength_um, spectrum, describe_source(place, parameters))
             for n, (spectrum, place) in enumerate(zip(spectra, places, strict=True), 1)
         ]
         write_spectra(output, keywords | {"NSOURCE": len(tables)}, tables, read.history)
@@ -74,16 +78,18 @@ def extract(cube, places, *, aperture_pix, sky, ring_inner_pix, ring_outer_pix):
     return sum_spectra(*planes, spots, radius_pix=aperture_pix, ring_pix=ring, correlation=correlation)
 
 
-def find_places(cube, source_threshold_sigma, parameters):
+def find_places(cube, threshold_sigma, aperture_pix):
     """Return the places of the sources in the white light of a cube, the brightest first."""
     white = show_as_image(cube)
-    ring = [parameters["ring_inner_pix"], parameters["ring_outer_pix"]]
-    table = measure_catalog(
-        white.image, WCS(white.wcs), noise_correlation=cube.keywords.get("NOISSPAT", 1.0), ring_pix=ring,
-        source_threshold_sigma=source_threshold_sigma, aperture_pix=[parameters["aperture_pix"]],
-    )  # fmt: skip
-    columns = {"RA": "ra_deg", "DEC": "dec_deg", "X_PIX": "x_pix", "Y_PIX": "y_pix"}
-    return [{key: float(row[name]) for key, name in columns.items()} for row in table]
+    image = white.image
+    peaks = find_peaks(
+        image.rate, image.error, image.unusable, threshold_sigma=threshold_sigma, radius_pix=aperture_pix
+    )
+    if not peaks:
+        return []
+    y, x = np.array(peaks).T
+    ra, dec = WCS(white.wcs).wcs_pix2world(x, y, 0)
+    return list_places(ra, dec, x, y)
 
 
 def read_places(path, cube):
@@ -95,21 +101,14 @@ def read_places(path, cube):
     inside = (x > -0.5) & (y > -0.5) & (x < nx - 0.5) & (y < ny - 0.5)
     if not inside.any():
         raise ReductionError(f"none of the {inside.size} places of {path.name} lies in the cube: correct the table")
-    columns = {"RA": stars.ra_deg, "DEC": stars.dec_deg, "X_PIX": x, "Y_PIX": y}
-    return [{key: float(values[k]) for key, values in columns.items()} for k in inside.nonzero()[0]]
+    return list_places(*(values[inside] for values in (stars.ra_deg, stars.dec_deg, x, y)))
 
 
-def describe(place, parameters):
-    """Return the keywords of a source: keyword -> (value, comment)."""
-    ring = f"{parameters['ring_inner_pix']:g} {parameters['ring_outer_pix']:g}" if parameters["sky"] == "ring" else ""
-    return {
-        "RA": (place["RA"], "[deg] of the source"),
-        "DEC": (place["DEC"], "[deg] of the source"),
-        "X_PIX": (place["X_PIX"], "[spaxel] of the source, from 0"),
-        "Y_PIX": (place["Y_PIX"], "[spaxel] of the source, from 0"),
-        "APERPIX": (parameters["aperture_pix"], "[spaxel] radius of the aperture"),
-        "SKYRING": (ring, "[spaxel] radii of the ring of the sky"),
-    }
+def list_places(*columns):
+    """Return columns of numbers as a list of {RA, DEC, X_PIX, Y_PIX}."""
+    return [
+        dict(zip(("RA", "DEC", "X_PIX", "Y_PIX"), map(float, row), strict=True)) for row in zip(*columns, strict=True)
+    ]
 
 
 if __name__ == "__main__":

@@ -4,12 +4,14 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
+from scipy import ndimage
 
 from drs.dq import Flag
 
 MOST_LOST = 0.5  # part of a source's light in the aperture that may be without a value
 CLIP_SIGMA = 4.0  # of the spaxels of a ring
 LEAST_RING = 5  # spaxels
+CENTRE_TURNS = 12
 
 
 class Spectrum(NamedTuple):
@@ -18,6 +20,63 @@ class Spectrum(NamedTuple):
     flux: np.ndarray
     error: np.ndarray
     dq: np.ndarray
+
+
+def find_peaks(rate, error, unusable, *, threshold_sigma, radius_pix):
+    """Return the places [(y, x)], from 0, of the sources of an image: the brightest spaxel within a radius of each.
+
+    A peak stands out of the median of the spaxels around it, and of 0, by `threshold_sigma` errors of the mean of its
+    3 x 3 spaxels: sources may fill a small field, whose scatter is then no measure of the noise.
+
+    Parameters
+    ----------
+    rate, error : ndarray, float32, (y, x)
+        Less the sky.
+    unusable : ndarray, bool, (y, x)
+    threshold_sigma : float
+    radius_pix : float
+        Least distance of two sources; the surroundings reach from it to its double.
+
+    Returns
+    -------
+    list of tuple
+        The brightest first.
+    """
+    good = ~unusable
+    n = np.maximum(ndimage.uniform_filter(good.astype(float), 3, mode="constant") * 9, 1)
+    values = np.where(good, rate, 0.0).astype(np.float64)
+    variance = np.where(good, error, 0.0).astype(np.float64) ** 2
+    mean = ndimage.uniform_filter(values, 3, mode="constant") * 9 / n
+    sigma = np.sqrt(ndimage.uniform_filter(variance, 3, mode="constant") * 9) / n
+    y, x = np.indices(rate.shape)
+    found, left = [], good & (mean > threshold_sigma * sigma)
+    while left.any():
+        row, column = np.unravel_index(np.argmax(np.where(left, mean, -np.inf)), rate.shape)
+        distance = np.hypot(y - row, x - column)
+        around = good & (distance > radius_pix) & (distance <= 2 * radius_pix)
+        level = float(np.median(rate[around])) if around.any() else 0.0
+        highest = mean[row, column] >= mean[good & (distance < 2)].max()  # else on the wing of one that is found
+        if highest and mean[row, column] - max(level, 0.0) > threshold_sigma * sigma[row, column]:
+            found.append(_centre(np.where(good, values - level, 0.0), (row, column), radius_pix))
+        left &= distance > radius_pix
+    return found
+
+
+def _centre(excess, place, radius_pix):
+    """Return the place (y, x) of a source: moments in a Gaussian window that follows it (SExtractor's WIN)."""
+    ys, xs = np.indices(excess.shape)
+    y, x = (float(axis) for axis in place)
+    for _ in range(CENTRE_TURNS):
+        v, u = ys - y, xs - x
+        window = np.exp(-2 * (u**2 + v**2) / radius_pix**2) * (np.hypot(u, v) < 2 * radius_pix)
+        weight = excess * window
+        total = weight.sum()
+        if not total > 0:
+            break
+        y += float(np.clip(2 * (weight * v).sum() / total, -0.5, 0.5))
+        x += float(np.clip(2 * (weight * u).sum() / total, -0.5, 0.5))
+    moved = np.hypot(y - place[0], x - place[1])
+    return (y, x) if moved < radius_pix else (float(place[0]), float(place[1]))
 
 
 def sum_spectra(rate, error, dq, places, *, radius_pix, ring_pix=None, correlation=1.0):

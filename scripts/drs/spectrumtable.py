@@ -38,6 +38,27 @@ def make_table(number, wavelength_um, spectrum, facts):
     return table
 
 
+def describe_source(place, parameters):
+    """Return the keywords of a source: keyword -> (value, comment).
+
+    Parameters
+    ----------
+    place : dict
+        RA, DEC, X_PIX, Y_PIX.
+    parameters : dict
+        aperture_pix, sky, ring_inner_pix, ring_outer_pix: settings of the step measure_spectra.
+    """
+    ring = f"{parameters['ring_inner_pix']:g} {parameters['ring_outer_pix']:g}" if parameters["sky"] == "ring" else ""
+    return {
+        "RA": (place["RA"], "[deg] of the source"),
+        "DEC": (place["DEC"], "[deg] of the source"),
+        "X_PIX": (place["X_PIX"], "[spaxel] of the source, from 0"),
+        "Y_PIX": (place["Y_PIX"], "[spaxel] of the source, from 0"),
+        "APERPIX": (parameters["aperture_pix"], "[spaxel] radius of the aperture"),
+        "SKYRING": (ring, "[spaxel] radii of the ring of the sky"),
+    }
+
+
 def write_spectra(path, keywords, tables, history):
     """Write a file of spectra: header, HISTORY and the extensions of `make_table`; it holds no time of writing."""
     primary = make_primary(Product(keywords, {}, history=tuple(history)))

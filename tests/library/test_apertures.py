@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from cubefiles import render_stars
 
-from drs.apertures import sum_spectra
+from drs.apertures import find_peaks, sum_spectra
 from drs.dq import Flag
 
 SHAPE = (40, 18, 23)
@@ -67,3 +67,20 @@ def test_a_source_at_the_edge_and_one_outside():
     assert np.isfinite(edge.flux).all()
     assert np.isnan(outside.flux).all()
     assert (outside.dq == Flag.DO_NOT_USE).all()
+
+
+def test_peaks_of_a_field_that_sources_fill():
+    stars = [(4.2, 5.6, 5000.0), (4.8, 13.3, 1500.0), (14.1, 18.7, 300.0)]
+    image = render_stars(stars=stars, shape=(1, *SHAPE[1:]))[0]
+    y, x = np.indices(image.shape)
+    image = image + 40 * np.exp(-0.5 * ((y - 9) ** 2 + (x - 9) ** 2) / 6.0**2)  # a galaxy without a core
+    error = np.full(image.shape, 1.0)
+    image += np.random.default_rng(3).normal(size=image.shape)
+    unusable = np.zeros(image.shape, bool)
+    unusable[0, :] = True
+    found = find_peaks(image, error, unusable, threshold_sigma=8.0, radius_pix=3.0)
+    assert len(found) in (3, 4)  # and the galaxy's middle
+    for (row, column, _), place in zip(stars, found, strict=False):
+        assert place == pytest.approx((row, column), abs=0.35)
+    noise = np.random.default_rng(4).normal(size=(60, 50))
+    assert find_peaks(noise, np.ones((60, 50)), noise > 9, threshold_sigma=5.0, radius_pix=3.0) == []
