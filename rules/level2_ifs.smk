@@ -31,6 +31,7 @@ rule extract_cube:
             "drs/lenslet",
             "drs/region",
             "drs/spectralrefs",
+            "drs/telluric",
             "drs/wavegrid",
             "drs/wcs",
         ),

@@ -76,6 +76,7 @@ rule measure_spectra:
             "drs/plot",
             "drs/preview",
             "drs/spectrumtable",
+            "drs/telluric",
             "drs/wcs",
             "drs/whitelight",
         ),

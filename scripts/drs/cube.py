@@ -8,8 +8,11 @@ import numpy as np
 
 from drs.airglow import find_continuum, fit_scales, scale_sky
 from drs.cubesky import find_blank, subtract_cube, subtract_spectrum, take_spectrum
+from drs.dq import Flag
 from drs.errors import ReductionError
+from drs.image import Image
 from drs.product import with_history
+from drs.telluric import correct_telluric
 
 logger = logging.getLogger(__name__)
 SKIES = ("SKY", "BKG")
@@ -56,6 +59,37 @@ def subtract_sky(cube, sky, *, sky_method, blank_fraction):
     logger.info("%s", "; ".join(lines))
     less = _with_sky(cube, subtract_cube(image, scaled), "sky cube", **used, factors=[s.factor for s in scales])
     return with_history(less, lines)
+
+
+def divide_telluric(cube, reference, *, wanted, reason):
+    """Return a cube divided by the telluric absorption of a reference; one that has none says why.
+
+    The wavelengths of both are the same where they were made with one solution; else the correction is interpolated.
+    Bins in which less than a fifth of the light comes through have no value (TELLURIC, DO_NOT_USE).
+
+    Parameters
+    ----------
+    cube : Product
+        IFUCubeModel with its WCS.
+    reference : Product or None
+        TelluricModel.
+    wanted : bool
+    reason : str
+        Why there is no reference.
+    """
+    if not wanted or reference is None:
+        return cube.with_step("telluric", skipped="by configuration" if not wanted else reason)
+    own = find_wavelengths(cube)
+    known, correction, sigma = (reference.arrays[name][0] for name in ("WAVELENGTH", "SCI", "ERR"))
+    rows = [
+        np.interp(own, known, values.astype(np.float64), left=np.nan, right=np.nan) for values in (correction, sigma)
+    ]
+    image = cube.image
+    rate, error, deep = correct_telluric(image.rate, image.error, *rows)
+    flag = np.where(deep, np.uint32(Flag.TELLURIC | Flag.DO_NOT_USE), np.uint32(0))
+    corrected = Image(rate, error, image.dq | flag[:, np.newaxis, np.newaxis])
+    airmass = {"airmass": reference.keywords["AIRMASS"]} if "AIRMASS" in reference.keywords else {}
+    return cube.with_image(corrected).with_step("telluric", **airmass)
 
 
 def find_wavelengths(cube):

@@ -9,6 +9,7 @@ from drs.dq import Flag
 UNITS_OF_MODELS = {
     "PhotometryModel": "",
     "FlatModel": "",
+    "TelluricModel": "",
     "GainModel": "electron/DN",
     "ReadNoiseModel": "electron",
 }
@@ -77,4 +78,11 @@ def make_nothing(model):
         maps = dict.fromkeys(("SCI", "ERR", "DX", "DY"), value)
         return maps | {"DQ": flag}, dict.fromkeys(maps, "pix")
     unit = UNITS_OF_MODELS.get(model, "electron/s")
+    if model == "TelluricModel":
+        wavelength = value.astype(np.float64)
+        return {"SCI": value, "ERR": value, "DQ": flag, "WAVELENGTH": wavelength}, {
+            "SCI": "",
+            "ERR": "",
+            "WAVELENGTH": "um",
+        }
     return {"SCI": value, "ERR": value, "DQ": flag}, {"SCI": unit, "ERR": unit}

@@ -51,6 +51,7 @@ STEP_KEYWORDS = {
     "wavecal": "S_WAVCAL",
     "resample": "S_RESAMP",
     "combine": "S_COMBIN",
+    "telluric": "S_TELLUR",
     "normalize": "S_NORMAL",
 }
 

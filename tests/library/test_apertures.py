@@ -70,7 +70,7 @@ def test_a_source_at_the_edge_and_one_outside():
 
 
 def test_peaks_of_a_field_that_sources_fill():
-    stars = [(4.2, 5.6, 5000.0), (4.8, 13.3, 1500.0), (14.1, 18.7, 300.0)]
+    stars = [(4.2, 5.6, 5000.0), (4.8, 13.3, 1500.0), (14.1, 18.7, 900.0)]
     image = render_stars(stars=stars, shape=(1, *SHAPE[1:]))[0]
     y, x = np.indices(image.shape)
     image = image + 40 * np.exp(-0.5 * ((y - 9) ** 2 + (x - 9) ** 2) / 6.0**2)  # a galaxy without a core

@@ -16,7 +16,8 @@ from extract_cube import main
 
 INSTRUMENT = REPO / "config/instruments/iris.yaml"
 OPTIONS = {
-    "sky_method": "none", "blank_fraction": 0.25, "method": "chi-square", "n_iterations": 10, "nonnegative": "no",
+    "telluric": "yes", "sky_method": "none",
+    "blank_fraction": 0.25, "method": "chi-square", "n_iterations": 10, "nonnegative": "no",
     "measure_shift": "yes", "shift_column_step": 4, "grid_start_um": 0.0, "grid_stop_um": 0.0, "grid_step_um": 0.0,
 }  # fmt: skip
 STAR = 20  # lenslet with light of its own
@@ -78,6 +79,7 @@ def test_light_errors_and_shift(extract, exposures):
     assert cube.keywords["FRMSHIFT"] == pytest.approx(0.1, abs=4 * cube.keywords["FRMSHERR"])
     assert cube.keywords["S_SKYSUB"] == "SKIPPED: by configuration"
     assert cube.keywords["AIRORVAC"] == "VACUUM"
+    assert cube.keywords["S_TELLUR"] == "SKIPPED: not for this kind of exposure"
     assert abs(cube.keywords["BARYCORR"]) < 31
 
 

@@ -187,12 +187,12 @@ class World:
         if kind == "lenslet-scan":
             n_position = self._field(exposure)["scan_positions"]
             lit = lit_lenslets((made.layout.ny, made.layout.nx), exposure.keywords["SCANPOS"], n_position).ravel()
-        if kind == "science":
+        if sources := facts.get("sources_of", {}).get(kind, facts["sources"] if kind == "science" else []):
             geometry = spectrograph.find_geometry(made.layout, self._field(exposure), exposure.keywords["SCALE"])
             base = tuple(exposure.sequence[key] for key in ("ra_deg", "dec_deg", "pa_deg"))
-            sources = spectrograph.make_sources(facts, base, geometry, _find_hidden(self.without))
+            sources = spectrograph.make_sources(sources, base, geometry, _find_hidden(self.without))
             part = spectrograph.light_of_sources(made, sources, exposure.pointing, geometry, facts["psf"])
-        light = spectrograph.light_of_field(made, facts, kind, level) + part
+        light = spectrograph.light_of_field(made, facts, kind, level) + spectrograph.absorb(made, facts, part)
         flexure = facts["flexure_pix"].get(kind, 0.0)
         on_detector = spectrograph.render_light(made, light, lit=lit, flexure_pix=flexure)
         return on_detector, spectrograph.fold(made.layout, part)

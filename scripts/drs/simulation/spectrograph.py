@@ -47,14 +47,25 @@ def find_geometry(layout, field, scale_arcsec):
     return {"size_x_pix": layout.nx, "size_y_pix": layout.ny, "scale_arcsec": scale_arcsec, **place}
 
 
-def make_sources(facts, base, geometry, hidden=()):
+def make_sources(sources, base, geometry, hidden=()):
     """Return the sources of a field as `scene` takes them, placed in spaxels (from 1) at the pointing `base`."""
-    sources = []
-    for source in facts["sources"]:
+    placed = []
+    for source in sources:
         if source["kind"] not in hidden:
             ra_deg, dec_deg = scene.pixel_to_sky(source["x"], source["y"], base, geometry)
-            sources.append({**source, "ra_deg": float(ra_deg), "dec_deg": float(dec_deg), "flux_e_per_s": 1.0})
-    return sources
+            placed.append({**source, "ra_deg": float(ra_deg), "dec_deg": float(dec_deg), "flux_e_per_s": 1.0})
+    return placed
+
+
+def absorb(spectrograph, facts, light):
+    """Return the part of the light (lenslet, column) of sources that the atmosphere lets through (`absorption`)."""
+    wavelength_um, through = spectrograph.traces.wavelength_um, 1.0
+    for line in facts.get("absorption", ()):
+        sigma_um = line["fwhm_um"] * SIGMAS_PER_FWHM
+        through = through * (
+            1 - line["depth"] * np.exp(-0.5 * ((wavelength_um - line["wavelength_um"]) / sigma_um) ** 2)
+        )
+    return light * through
 
 
 def light_of_sources(spectrograph, sources, pointing, geometry, psf):
