@@ -37,6 +37,12 @@ class Image(NamedTuple):
         return (self.dq & Flag.DO_NOT_USE != 0) | ~np.isfinite(self.rate) | ~np.isfinite(self.error)
 
 
+def weigh(rate, error, dq):
+    """Return which samples can be used, bool, and the weights of all by their errors, float64: 1 / error^2, or 0."""
+    usable = (dq & np.uint32(Flag.DO_NOT_USE) == 0) & np.isfinite(rate) & np.isfinite(error) & (error > 0)
+    return usable, np.where(usable, 1 / np.where(usable, error, 1).astype(np.float64) ** 2, 0)
+
+
 def check_shapes(image, calibration, name):
     """Refuse arrays of different shapes, naming both."""
     if image.rate.shape != calibration.rate.shape:
