@@ -31,7 +31,9 @@ include: "rules/calibrations_ifs.smk"
 include: "rules/lamps_ifs.smk"
 include: "rules/level2_imager.smk"
 include: "rules/level2_ifs.smk"
+include: "rules/telluric_ifs.smk"
 include: "rules/level3_imager.smk"
+include: "rules/level3_ifs.smk"
 include: "rules/quality.smk"
 include: "rules/targets.smk"
 
@@ -45,6 +47,7 @@ rule all:
     input:
         PLAN.products("level3", "level2", "level1", "calibrations", "quicklook"),
         PLAN.catalogs(),
+        PLAN.spectra(),
         "report.html",
         "quality/outcome.txt",
 

@@ -22,6 +22,7 @@ rule extract_cube:
         instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument(wildcards)}.yaml",
         script=source("extract_cube"),
         library=source(
+            "drs/airglow",
             "drs/barycentre",
             "drs/calibration",
             "drs/cube",
@@ -32,6 +33,7 @@ rule extract_cube:
             "drs/lenslet",
             "drs/region",
             "drs/spectralrefs",
+            "drs/telluric",
             "drs/wavegrid",
             "drs/wcs",
         ),

@@ -35,6 +35,8 @@ rule combine_images:
         "logs/combine_images/{group}.log",
     benchmark:
         "benchmarks/combine_images/{group}.tsv"
+    wildcard_constraints:
+        group=PLAN.group_pattern(cubes=False),
     conda:
         "../envs/reduction.yaml"
     resources:

@@ -80,7 +80,7 @@ rule write_report:
         context="plan/context.json",
         indexes=lambda wildcards: PLAN.indexes(),
         qualities=PLAN.products("quality"),
-        previews=PLAN.products("quicklook"),
+        previews=[*PLAN.products("quicklook"), *PLAN.plots()],
         template=f"{workflow.basedir}/scripts/drs/templates/report.html",
         script=source("write_report"),
         library=source("drs/keywords", "drs/plan", "drs/preview", "drs/report"),

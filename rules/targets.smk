@@ -33,6 +33,7 @@ rule level3:
     input:
         PLAN.products("level3"),
         PLAN.catalogs(),
+        PLAN.spectra(),
 
 
 rule calibrations:
@@ -52,6 +53,7 @@ rule quicklook:
     """Preview pictures."""
     input:
         PLAN.products("quicklook"),
+        PLAN.plots(),
 
 
 rule report:

@@ -14,6 +14,7 @@ from drs.combination import PLANES, UNITS, WORKING, Settings, combine
 from drs.drizzling import KERNELS
 from drs.keywords import combine_keywords
 from drs.members import check_configuration, keep_good
+from drs.offsets import describe_offset
 from drs.planes import open_planes
 
 logger = logging.getLogger("combine_images")
@@ -67,13 +68,6 @@ def describe_mosaic(members):
     keywords = combine_keywords([member.keywords for member in members]) | {"DATALVL": 3}
     keywords.setdefault("DETECTOR", "MOSAIC")
     return product.Product(keywords, {}, UNITS)
-
-
-def describe_offset(name, offset):
-    """Return the line of the HISTORY about an image's offset."""
-    number = f", {offset.n_stars} stars" if offset.n_stars else ""
-    place = f"{offset.x_pix:+.3f} {offset.y_pix:+.3f} pix, error {offset.error_pix:.3f}"
-    return f"offset: {name}: {place} ({offset.method}{number})"
 
 
 if __name__ == "__main__":

@@ -7,8 +7,15 @@ import click
 import numpy as np
 
 from drs import cli, product
-from drs.calibration import calibrate, read_calibrations, with_calibration, with_references
-from drs.cube import subtract_sky
+from drs.calibration import (
+    calibrate,
+    explain_absence,
+    read_calibrations,
+    read_optional,
+    with_calibration,
+    with_references,
+)
+from drs.cube import divide_telluric, subtract_sky
 from drs.cubewcs import assign_wcs
 from drs.errors import ReductionError
 from drs.image import Image
@@ -38,6 +45,7 @@ logger = logging.getLogger("extract_cube")
 @click.option("--grid-start-um", type=float, required=True, help="First bin; 0: that all lenslets have.")
 @click.option("--grid-stop-um", type=float, required=True, help="Last bin; 0: that all lenslets have.")
 @click.option("--grid-step-um", type=float, required=True, help="Size of a bin; 0: the median dispersion.")
+@click.option("--telluric", type=bool, required=True, help="Divide by the telluric absorption, where there is one.")
 @cli.refusal_option
 @cli.output_option
 def main(rate, manifest, cache, night_cache, instrument, sky_file, mark_refusal, output, **parameters):
@@ -59,7 +67,10 @@ def main(rate, manifest, cache, night_cache, instrument, sky_file, mark_refusal,
         cube = assign_wcs(cube, facts, field, grid_um)
         sky = product.read(sky_file, models="IFUCubeModel", unit="electron/s") if sky_file else None
         cube = subtract_sky(cube, sky, **{key: parameters[key] for key in ("sky_method", "blank_fraction")})
-        inputs = {"rate": rate, "reference": [*files, matrix_file, wavesol_file]}
+        optional, more = read_optional(manifest, ["telluric"] if parameters["telluric"] else [], roots)
+        reason = explain_absence(read_manifest(manifest), "telluric")
+        cube = divide_telluric(cube, optional.get("telluric"), wanted=parameters["telluric"], reason=reason)
+        inputs = {"rate": rate, "reference": [*files, matrix_file, wavesol_file, *more]}
         product.write(output, cube, inputs=inputs | ({"sky": sky_file} if sky_file else {}))
 
 

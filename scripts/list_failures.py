@@ -32,7 +32,8 @@ def find_left_over(night, rows):
     """Return the products beside plan/night.json that the plan does not know, for example of excluded exposures."""
     if not rows:
         return []
-    planned = Plan(json.loads(night.read_text()), None).products("level1", "level2", "level3", "calibrations")
+    plan = Plan(json.loads(night.read_text()), None)
+    planned = plan.products(*LEVELS) + plan.spectra()
     folder = night.parents[1]
     found = [path.relative_to(folder) for level in LEVELS for path in (folder / level).glob("*.fits")]
     return sorted(path for path in found if str(path) not in set(planned))

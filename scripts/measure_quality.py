@@ -26,6 +26,7 @@ OF_SPECTRA = (
     "WAVSHERR",
     "SKYFROM",
     "NOISCORR",
+    "NOISSPAT",
 )
 
 

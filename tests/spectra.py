@@ -16,11 +16,16 @@ from drs.simulation.spectrograph import (
     render_light,
 )
 
+# The array of the commands, and a wider one with longer spectra of the library's lenslets.
 LAYOUT = Layout(
     ny=3, nx=16, pitch_pix=12.0, rise_pix=2.8, n_column=24, n_row=11, tilt_pix=0.5, curvature_pix=0.2,
     wavelength_um=1.6374, dispersion_um=2e-4, fwhm_pix=1.9, wing_fraction=0.05, wing_fwhm_pix=4.5,
 )  # fmt: skip
+WIDE = LAYOUT._replace(
+    ny=6, nx=9, pitch_pix=15.0, n_column=61, n_row=9, tilt_pix=0.8, curvature_pix=0.3, wavelength_um=1.6
+)
 SHAPE = (112, 240)
+WIDE_SHAPE = (128, 224)
 NOISE_E_PER_S = 0.3
 DARK_E_PER_S = 0.25
 KEYWORDS = {

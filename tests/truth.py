@@ -19,6 +19,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 import truth_slicer
+from truth_ifs import format_table as format_cubes
 
 from drs import product
 
@@ -168,8 +169,10 @@ def format_table(night):
     if truth_slicer.has_slices(night):
         return truth_slicer.format_table(night)
     detectors = [name for name in DETECTORS if (night / "truth" / f"{'_'.join(name).lower()}_detector.fits").exists()]
+    if any((night / "level3").glob("*_IFS_*.fits")):
+        return format_cubes(night)
     if not detectors or not any((night / "level3").glob("*.fits")):
-        return f"{night} has no mosaic to compare: reduce a night of preset tiny or demo"
+        return f"{night} has no mosaic or cube to compare: reduce a night of preset tiny, demo or ifs"
     lines = [f"{'detector':<10} {'pulls of':<24} {'n':>8} {'mean':>8} {'width':>7} {'largest':>8}"]
     for detector in detectors:
         for name, measure in PULLS.items():

@@ -1,15 +1,22 @@
 """How well a reduced night of the simulated lenslet spectrograph agrees with its truth."""
 
 import json
+from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
 
 from drs import product
+from drs.airglow import LIMITS_UM, find_continuum
+from drs.cube import find_wavelengths, fit_sky
+from drs.cubesky import find_blank
+from drs.schema import load_yaml
 from drs.wavegrid import resample_spectra
+from drs.whitelight import measure_noise
 
+REPO = Path(__file__).resolve().parents[1]
 SCIENCE = ("2024B-P123-009_IRIS_IFS_SCI", ("0001-00", "0002-00"))
-EDGE_PIX = 2
 
 
 def read_rows(night):
@@ -62,6 +69,36 @@ def measure_flux(pairs):
     return top / bottom - 1, bottom**-0.5
 
 
+def measure_sky_residual(night):
+    """Return (residual, that of one common factor) of the sky lines: rms of the mean spectrum over that of the lines.
+
+    The second is what the sky cube leaves when all its lines are scaled alike.
+    """
+    rows, found = read_rows(night), []
+    sky_row = next(row for row in rows.values() if row.get("kind") == "sky")
+    sky = product.read(night / f"level2/{sky_row['obs']}_LVL2_{sky_row['exp']}.fits", models="IFUCubeModel")
+    wave_um = find_wavelengths(sky)
+    for cube, truth in compare_cubes(night):
+        factors = next(json.loads(value) for step, name, value in cube.parameters if (step, name) == ("sky", "factors"))
+        level = find_continuum(np.where(sky.image.unusable, np.nan, sky.arrays["SCI"]))
+        inside = [(start <= wave_um) & (wave_um < stop) for start, stop in pairwise(LIMITS_UM)]
+        own = np.ones(wave_um.size)
+        for bins, factor in zip([bins for bins in inside if bins.any()], factors, strict=True):
+            own[bins] = factor
+        lines = own[:, None, None] * (sky.arrays["SCI"] - level[:, None, None])
+        image = cube.image._replace(rate=cube.arrays["SCI"] + level[:, None, None] + lines)
+        blank = find_blank(image, fraction=0.25)
+        alike, _ = fit_sky(image, sky.image, blank, wave_um, limits_um=(0.0, 9.0))
+        mean = [
+            np.nanmean(values, axis=(1, 2))
+            for values in (cube.arrays["SCI"] - truth, image.rate - alike.rate - truth, lines)
+        ]
+        bright = mean[2] > 0.1 * mean[2].max()
+        rest, other, light = (np.sqrt((values[bright] ** 2).mean()) for values in mean)
+        found.append((rest / light, other / light))
+    return np.mean(found, axis=0)
+
+
 def compare_profiles(night):
     """Return the profiles of the night's matrix and of the truth in the same pixels, (row, column, ny, nx)."""
     (path,) = (night / "calibrations").glob("iris_ifs_rectmat_*.fits")
@@ -73,3 +110,90 @@ def compare_profiles(night):
     place = np.where(inside, moved, 0)[:, np.newaxis]
     taken = np.take_along_axis(truth["RECTMAT"], np.broadcast_to(place, made["RECTMAT"].shape), axis=0)
     return made["RECTMAT"], np.where(inside[:, np.newaxis], taken, 0)
+
+
+def read_facts():
+    """Return the facts of the simulated lenslets (config/presets.yaml)."""
+    return load_yaml(REPO / "config/presets.yaml")["presets"]["ifs"]["lenslets"]
+
+
+def measure_lines(pairs):
+    """Return (flux over that of the truth, distance in bins, part of the light in the field) of the galaxy's line."""
+    (line,) = next(source["lines"] for source in read_facts()["sources"] if source["kind"] == "galaxy")
+    found = []
+    for cube, truth in pairs:
+        away = find_wavelengths(cube) - line["wavelength_um"]
+        inside = np.abs(away) < 1.5 * line["fwhm_um"]
+        beside = ~inside & (np.abs(away) < 3 * line["fwhm_um"])
+        usable = np.isfinite(cube.arrays["SCI"]).all(axis=0) & np.isfinite(truth).all(axis=0)
+        lines = [_take_line(values[:, usable], inside, beside) for values in (cube.arrays["SCI"], truth)]
+        centres = [(one * away[inside]).sum() / one.sum() / cube.wcs["CDELT3"] for one in lines]
+        found.append((lines[0].sum() / lines[1].sum(), centres[0] - centres[1], lines[1].sum() / line["e_per_s"]))
+    return found
+
+
+def _take_line(values, inside, beside):
+    """Return the light of a line (bin), of all spaxels, over the continuum beside it."""
+    spectrum = values.sum(axis=1, dtype=float)
+    return spectrum[inside] - spectrum[beside].mean()
+
+
+def measure_absorption(night, pairs):
+    """Return the rms of the telluric correction over the true one, and of the star's spectrum over the true one."""
+    (path,) = (night / "calibrations").glob("iris_ifs_telluric_*.fits")
+    made = product.read(path, models="TelluricModel").arrays
+    wave_um, air = made["WAVELENGTH"][0], 1.0
+    for line in read_facts()["absorption"]:
+        sigma_um = line["fwhm_um"] / 2.3548
+        air = air * (1 - line["depth"] * np.exp(-0.5 * ((wave_um - line["wavelength_um"]) / sigma_um) ** 2))
+    ratio = made["SCI"][0] / air
+    spectra = []
+    for cube, truth in pairs:
+        image = truth.mean(axis=0)
+        star = image > 0.1 * image.max()
+        spectra.append(cube.arrays["SCI"][:, star].sum(axis=1) / truth[:, star].sum(axis=1))
+    mean = np.nanmean(spectra, axis=0)
+    return float(np.std(ratio / np.median(ratio))), float(np.nanstd(mean / np.nanmedian(mean)))
+
+
+def measure_combined(night):
+    """Return the light of the combined cube over that of its cubes, and its noise over its errors along spectra."""
+    (path,) = (night / "level3").glob("*_IFS_*_LVL3.fits")
+    combined = product.read(path, models="IFUCubeModel")
+    light = [
+        np.nansum(np.where(cube.image.unusable, 0, cube.arrays["SCI"]), dtype=float) for cube, _ in compare_cubes(night)
+    ]
+    whole = np.nan_to_num(combined.arrays["SCI"]) * combined.arrays["WHT"]  # what each cube saw, times its time
+    time_s = combined.keywords["TOTTIME"] / combined.keywords["NCOMBINE"]
+    noise = measure_noise(*(combined.arrays[name] for name in ("SCI", "ERR", "DQ")))
+    return float(whole.sum(dtype=float) / time_s / np.sum(light)), noise
+
+
+def format_table(night):
+    """Return the figures of a night of lenslets as text."""
+    pairs = compare_cubes(night)
+    made, truth = compare_profiles(night)
+    pulls, (bias, error) = measure_pulls(pairs), measure_flux(pairs)
+    residual, alike = measure_sky_residual(night)
+    correction, star = measure_absorption(night, pairs)
+    ratio, noise = measure_combined(night)
+    rms = np.sqrt(np.mean((made - truth) ** 2)) / truth.max(axis=0).mean()
+    lines = [
+        f"profiles of lenslets: rms {rms:.3%} of their peak; throughput off by {_largest(made, truth):.2%} at most",
+        f"cubes, Level 2: light - 1 {bias:+.3%} +- {error:.3%}",
+        f"pulls: mean {pulls.mean():+.3f}, width {pulls.std():.3f}, largest {np.abs(pulls).max():.1f} of {pulls.size}",
+        f"sky lines: {residual:.2%} of their rms is left, {alike:.1%} with one factor for all",
+        f"telluric: correction {correction:.2%} rms, spectrum of the star {star:.2%} rms",
+        f"cube, Level 3: light over that of its cubes - 1 {ratio - 1:+.3%}; noise over error {noise:.3f}",
+    ]
+    for (cube, _), (flux, away, _) in zip(pairs, measure_lines(pairs), strict=True):
+        shift = f"flexure {cube.keywords['FRMSHIFT']:+.4f} +- {cube.keywords['FRMSHERR']:.4f} rows"
+        lines.append(
+            f"exposure {cube.keywords['EXPNUM']}: line flux - 1 {flux - 1:+.3%}, {away:+.4f} bins off; {shift}"
+        )
+    return "\n".join(lines)
+
+
+def _largest(made, truth):
+    """Return the largest error of a throughput."""
+    return np.abs(made.sum(axis=0) / truth.sum(axis=0) - 1).max()

@@ -37,7 +37,6 @@ def associate(rows, rules):
     skies = _plan_skies(images, rules["sky"], too_few)
     cubes = [row for row in going_on if row["mode"] != "imager"]
     science = _of_kind(images, "science")
-    _note_cubes(_of_kind(cubes, "science"), rules, too_few)
     kinds = {row["kind"] for row in going_on}
     stages = [stage for stage, own in rules["stages"].items() if stage in ALWAYS or kinds & set(own)]
     return {
@@ -47,7 +46,7 @@ def associate(rows, rules):
         "masters": masters,
         "skies": skies,
         "sky": _choose_skies(images, skies, rules["sky"]) | _choose_sky_cubes(cubes, rules),
-        "groups": _plan_groups(science, rules["combine"]),
+        "groups": _plan_groups(science, rules["combine"]) | _plan_cubes(_of_kind(cubes, "science"), rules),
         "too_few": too_few,
         "level1_only": {
             row["id"]: f"{row['mode']}: Level 1 only, no recipe for {row['kind']} exposures yet"
@@ -225,12 +224,11 @@ def _join(first, second):
     return [*first, *(name for name in second if name not in first)]
 
 
-def _note_cubes(science, rules, too_few):
-    """Note (in `too_few`) the cubes of one target and configuration: they are not combined yet."""
+def _plan_cubes(science, rules):
+    """Return the Level 3 groups of cubes: one target and configuration of a spectrograph."""
     rule = rules["combine"] | {"same": _join(rules["combine"]["same"], rules["cubes"]["same"])}
-    for name, entry in _plan_groups(science, rule).items():
-        reason = f"{len(entry['members'])} cubes, which are not combined yet: there is no Level 3 of cubes"
-        too_few.append({"name": name, "type": "cube", "members": entry["members"], "reason": reason})
+    groups = {name: entry for name, entry in _plan_groups(science, rule).items() if not entry.get("mosaic")}
+    return {name: {**entry, "cubes": True} for name, entry in groups.items()}
 
 
 def _choose_sky(row, skies, rule):

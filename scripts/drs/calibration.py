@@ -10,6 +10,7 @@ from drs.references import find_switched_off, header_keywords, open_references, 
 from drs.region import find_region
 
 MODELS = {"dark": "DarkModel", "flat": "FlatModel", "distortion": "DistortionModel", "flux": "PhotometryModel"}
+MODELS |= {"telluric": "TelluricModel"}
 
 
 def read_calibrations(exposures, manifests, types, roots):
@@ -48,7 +49,7 @@ def read_optional(manifest, types, roots):
     ----------
     manifest : Path
     types : list of str
-        Of 'distortion', 'flux'.
+        Of 'distortion', 'flux', 'telluric'.
     roots : list of Path
         CRDS caches, the night's own first.
     """
@@ -57,6 +58,14 @@ def read_optional(manifest, types, roots):
     files = open_references(manifest, found, roots)
     models = {reftype: product.read(path, models=MODELS[reftype], verify=False) for reftype, path in files.items()}
     return models, [files[reftype] for reftype in found]
+
+
+def explain_absence(manifest, reftype):
+    """Return why a manifest names no reference of a type, for a header."""
+    entry = manifest["references"].get(reftype)
+    if entry is None:
+        return "not for this kind of exposure"
+    return "by configuration" if reftype in find_switched_off(manifest) else f"no {reftype} reference"
 
 
 def _find_used(manifest, types):

@@ -4,8 +4,15 @@ import logging
 import math
 from dataclasses import replace
 
-from drs.cubesky import find_blank, measure_scale, subtract_cube, subtract_spectrum, take_spectrum
+import numpy as np
+
+from drs.airglow import find_continuum, fit_scales, scale_sky
+from drs.cubesky import find_blank, subtract_cube, subtract_spectrum, take_spectrum
+from drs.dq import Flag
 from drs.errors import ReductionError
+from drs.image import Image
+from drs.product import with_history
+from drs.telluric import correct_telluric
 
 logger = logging.getLogger(__name__)
 SKIES = ("SKY", "BKG")
@@ -46,9 +53,69 @@ def subtract_sky(cube, sky, *, sky_method, blank_fraction):
     same = sky.arrays["SCI"].shape == cube.arrays["SCI"].shape
     if not same or any(not math.isclose(sky.wcs[key], cube.wcs[key], rel_tol=SAME_TO) for key in SPECTRAL):
         raise ReductionError("the sky cube has another wavelength grid or field: take one of this configuration")
-    scale = measure_scale(image, sky.image, blank)
-    logger.info("sky cube times %.4f", scale)
-    return _with_sky(cube, subtract_cube(image, sky.image, scale=scale), "sky cube", **used, scale=scale)
+    scaled, scales = fit_sky(image, sky.image, blank, find_wavelengths(cube))
+    lines = [f"sky: lines of {s.start_um:g} to {s.stop_um:g} um times {s.factor:.4f} +- {s.error:.4f}, "
+             f"{s.n_rejected} of {s.n_sample} samples left out" for s in scales]  # fmt: skip
+    logger.info("%s", "; ".join(lines))
+    less = _with_sky(cube, subtract_cube(image, scaled), "sky cube", **used, factors=[s.factor for s in scales])
+    return with_history(less, lines)
+
+
+def divide_telluric(cube, reference, *, wanted, reason):
+    """Return a cube divided by the telluric absorption of a reference; one that has none says why.
+
+    The wavelengths of both are the same where they were made with one solution; else the correction is interpolated.
+    Bins in which less than a fifth of the light comes through have no value (TELLURIC, DO_NOT_USE).
+
+    Parameters
+    ----------
+    cube : Product
+        IFUCubeModel with its WCS.
+    reference : Product or None
+        TelluricModel.
+    wanted : bool
+    reason : str
+        Why there is no reference.
+    """
+    if not wanted or reference is None:
+        return cube.with_step("telluric", skipped="by configuration" if not wanted else reason)
+    own = find_wavelengths(cube)
+    known, correction, sigma = (reference.arrays[name][0] for name in ("WAVELENGTH", "SCI", "ERR"))
+    rows = [
+        np.interp(own, known, values.astype(np.float64), left=np.nan, right=np.nan) for values in (correction, sigma)
+    ]
+    image = cube.image
+    rate, error, deep = correct_telluric(image.rate, image.error, *rows)
+    flag = np.where(deep, np.uint32(Flag.TELLURIC | Flag.DO_NOT_USE), np.uint32(0))
+    corrected = Image(rate, error, image.dq | flag[:, np.newaxis, np.newaxis])
+    airmass = {"airmass": reference.keywords["AIRMASS"]} if "AIRMASS" in reference.keywords else {}
+    return cube.with_image(corrected).with_step("telluric", **airmass)
+
+
+def find_wavelengths(cube):
+    """Return the wavelengths (bin), float64, um, of a cube (Product)."""
+    pixel = np.arange(len(cube.arrays["SCI"])) + 1 - cube.wcs["CRPIX3"]
+    return cube.wcs["CRVAL3"] + cube.wcs["CDELT3"] * pixel
+
+
+def fit_sky(image, sky, samples, wavelength_um, **options):
+    """Return a sky (Image) with its OH lines as bright as those of a cube, and the list of Scale of their families.
+
+    Parameters
+    ----------
+    image, sky : Image
+        Of (n_wave, ny, nx) arrays.
+    samples : ndarray, bool, (n_wave, ny, nx)
+        Of blank spaxels.
+    wavelength_um : ndarray, float, (n_wave)
+    **options
+        Of `drs.airglow.fit_scales`.
+    """
+    seen = np.where(sky.unusable, np.nan, sky.rate)
+    own = np.where(samples & ~image.unusable, image.rate, np.nan)
+    scales = fit_scales(own, image.error, seen, sky.error, wavelength_um, **options)
+    rate, error = scale_sky(sky.rate, sky.error, find_continuum(seen), scales, wavelength_um)
+    return sky._replace(rate=rate, error=error), scales
 
 
 def _with_sky(cube, image, source, **used):

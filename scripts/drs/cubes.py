@@ -19,13 +19,23 @@ LEAST_COVERAGE = 0.5  # of a spaxel, by usable ones
 DEAD = np.uint32(Flag.DO_NOT_USE)
 
 
+SLAB_BYTES = 1 << 27  # of one plane of the cubes that are compared at a time
+
+
 class Combined(NamedTuple):
-    """Combined cube (wave, y, x): `flux`, `error` float32, `dq` uint32, `depth` uint16 (cubes used), `correlation`."""
+    """Combined cube; all arrays (wave, y, x) but the last.
+
+    `flux`, `error` float32, `dq` uint32, `depth` uint16 (cubes used), `weight` and `time` float32, s (sum of times
+    overlaps, sum of the times of the cubes used), and `correlation`: noise of a large aperture over that of
+    independent spaxels.
+    """
 
     flux: np.ndarray
     error: np.ndarray
     dq: np.ndarray
     depth: np.ndarray
+    weight: np.ndarray
+    time: np.ndarray
     correlation: float
 
 
@@ -115,45 +125,69 @@ def _overlap(start, shape, grid):
     return tuple(to), tuple(of)
 
 
-def combine_cubes(cubes, grid, *, clip_sigma, spare):
-    """Return the mean of cubes, weighted by the light that each collected in a spaxel.
+def combine_cubes(cubes, grid, times_s, *, clip_sigma, spare):
+    """Return the mean of cubes, weighted by exposure time and by the part of a spaxel that each covers.
+
+    Not by the variance of single samples: that of a star's core is high, and its light would count less.
 
     Parameters
     ----------
     cubes : list of (flux, error, dq)
         float32, float32, uint32, (wave, y, x), all in one unit and on one wavelength grid.
     grid : Grid
+    times_s : list of float
+        Exposure time of each cube.
     clip_sigma : float
-        Samples further from the median are left out, where there are three or more; inf keeps all.
+        Samples further from the median are left out, where there are three or more; 0 keeps all.
     spare : float
         Part of the change of the median from spaxel to spaxel by which a sample may differ as well.
 
     Returns
     -------
     Combined
+
+    Raises
+    ------
+    ReductionError
+        Cubes of different numbers of bins.
     """
     if len({flux.shape[0] for flux, _, _ in cubes}) > 1:
         raise ReductionError("cubes have different wavelengths: make them with one grid (extract_cube: grid)")
+    n_wave = cubes[0][0].shape[0]
+    step = max(int(SLAB_BYTES // (8 * len(cubes) * np.prod(grid.shape))), 1)
+    slabs = [
+        _combine_slab([[plane[first : first + step] for plane in cube] for cube in cubes], grid, times_s, clip_sigma,
+                      spare)
+        for first in range(0, n_wave, step)
+    ]  # fmt: skip
+    share = [np.prod([t**2 + (1 - t) ** 2 for t in np.mod(shift, 1)]) for shift in grid.shifts]
+    return Combined(*map(np.concatenate, zip(*slabs, strict=True)), float(np.mean(share)) ** -0.5)
+
+
+def _combine_slab(cubes, grid, times_s, clip_sigma, spare):
+    """Return the arrays of Combined of some bins, which are independent of the others."""
     moved = [
         move_cube(flux, error.astype(np.float32) ** 2, dq, shift, grid.shape)
         for (flux, error, dq), shift in zip(cubes, grid.shifts, strict=True)
     ]
     flux, variance, cover, flags = (np.stack(arrays) for arrays in zip(*moved, strict=True))
     kept = np.isfinite(flux)
-    if len(cubes) > 2 and np.isfinite(clip_sigma):
-        kept &= ~_find_outliers(flux, variance, kept, clip_sigma=clip_sigma, spare=spare)
-    weight = np.where(kept, cover, 0).astype(np.float64)
+    rejected = np.zeros_like(kept)
+    if len(cubes) > 2 and clip_sigma > 0:
+        rejected = _find_outliers(flux, variance, kept, clip_sigma=clip_sigma, spare=spare)
+        kept = kept & ~rejected
+    time = np.where(kept, np.reshape(times_s, (-1, 1, 1, 1)), 0).astype(np.float64)
+    weight = time * cover
     total = weight.sum(axis=0)
     held = total > 0
     norm = np.divide(1, total, out=np.full(total.shape, np.nan), where=held)
     mean = (weight * np.where(kept, flux, 0)).sum(axis=0) * norm
     error = np.sqrt((weight**2 * np.where(kept, variance, 0)).sum(axis=0)) * norm
-    dq = np.where(held, np.bitwise_or.reduce(np.where(kept, flags, np.uint32(0)), axis=0), DEAD)
-    share = [np.prod([t**2 + (1 - t) ** 2 for t in np.mod(shift, 1)]) for shift in grid.shifts]
-    correlation = float(np.mean(share)) ** -0.5
-    return Combined(
-        mean.astype(np.float32), error.astype(np.float32), dq, kept.sum(axis=0, dtype=np.uint16), correlation
-    )
+    joined = np.bitwise_or.reduce(np.where(kept, flags, np.uint32(0)), axis=0)
+    joined |= np.where(rejected.any(axis=0), np.uint32(Flag.OUTLIER), np.uint32(0))
+    planes = mean, error, total, time.sum(axis=0)
+    mean, error, total, time = (plane.astype(np.float32) for plane in planes)
+    return mean, error, np.where(held, joined, DEAD), kept.sum(axis=0, dtype=np.uint16), total, time
 
 
 def _find_outliers(flux, variance, known, *, clip_sigma, spare):
@@ -161,9 +195,12 @@ def _find_outliers(flux, variance, known, *, clip_sigma, spare):
     values = np.ma.array(flux, mask=~known)
     median = np.ma.median(values, axis=0).filled(0.0)
     padded = np.pad(median, ((0, 0), (1, 1), (1, 1)), mode="edge")
-    steps = [np.abs(padded[:, 1 + y : padded.shape[1] - 1 + y, 1 + x : padded.shape[2] - 1 + x] - median)
-             for y, x in ((0, 1), (0, -1), (1, 0), (-1, 0))]  # fmt: skip
-    tolerance = spare * np.max(steps, axis=0)
+    ny, nx = median.shape[1:]
+    steps = [
+        np.maximum(*(np.abs(padded[:, 1 + y : ny + 1 + y, 1 + x : nx + 1 + x] - median) for y, x in pair))
+        for pair in (((0, 1), (0, -1)), ((1, 0), (-1, 0)))
+    ]
+    tolerance = spare * (steps[0] + steps[1])  # a cube may be off along both axes
     enough = known.sum(axis=0) > 2
     typical = np.ma.median(np.ma.array(variance, mask=~known), axis=0).filled(np.inf)
     noise = clip_sigma * np.sqrt(np.maximum(typical, 0)) + tolerance  # of a sample alone: a hit raises its own variance

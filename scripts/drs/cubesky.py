@@ -1,4 +1,4 @@
-"""Sky of a cube: from its blank spaxels, or from a cube of the sky, scaled by the lines of both."""
+"""Sky of a cube: its blank spaxels, their spectrum, and what is left without the sky."""
 
 import warnings
 from typing import NamedTuple
@@ -9,10 +9,6 @@ from drs.dq import Flag
 from drs.errors import ReductionError
 from drs.image import Image
 
-LEAST_SIGNIFICANCE = 10.0  # of the lines of a sky, in sigma of their scale: less and the sky is not scaled
-SCALES = (0.2, 5.0)
-CLIP_SIGMA = 6.0
-TURNS = 5  # of scale and outliers
 MEDIAN_OVER_MEAN = np.pi / 2  # variance of a median over that of a mean, of normal noise
 BLOCK = 4  # bins that choose blank spaxels, and that use them, in turn: neighbouring bins share noise
 
@@ -70,51 +66,6 @@ def take_spectrum(cube, samples):
     return Spectrum(rate, np.sqrt(variance * factor))
 
 
-def measure_scale(cube, sky, samples):
-    """Return the factor by which the sky lines of a cube are those of a sky cube; 1 where they are too faint.
-
-    Weighted least squares of blank samples, spaxel by spaxel: the same line falls on the bins of two spaxels in
-    different parts, and in both cubes alike. Without the mean of each spaxel, so that a faint continuum of sources does
-    not count; what the noise of the sky adds to its lines is taken out; samples that stand out are left out.
-
-    Parameters
-    ----------
-    cube, sky : Image
-        Of (n_wave, ny, nx) arrays.
-    samples : ndarray, bool, (n_wave, ny, nx)
-        Of blank spaxels.
-
-    Raises
-    ------
-    ReductionError
-        Lines that are more than five times brighter or fainter.
-    """
-    known = samples & ~cube.unusable & ~sky.unusable & (cube.error > 0) & (sky.error > 0)
-    used, scale = known, 1.0
-    for _ in range(TURNS):
-        noise2 = np.where(known, cube.error.astype(np.float64) ** 2 + (scale * sky.error.astype(np.float64)) ** 2, 1)
-        weight = used / noise2
-        own, lines = (_without_mean(values.rate, weight) for values in (cube, sky))
-        information = float((weight * (lines**2 - np.where(known, sky.error.astype(np.float64) ** 2, 0))).sum())
-        if information < LEAST_SIGNIFICANCE**2:
-            return 1.0
-        scale = float((weight * own * lines).sum()) / information
-        used = known & ((own - scale * lines) ** 2 < CLIP_SIGMA**2 * noise2)
-    if not SCALES[0] <= scale <= SCALES[1]:
-        raise ReductionError(
-            f"the sky lines are {scale:.3g} times those of the sky cube, expected {SCALES[0]} to {SCALES[1]}: "
-            "take another sky exposure, or extract_cube: {sky: blank}"
-        )
-    return scale
-
-
-def _without_mean(rate, weight):
-    """Return a cube (float64) less the weighted mean of each spaxel; what has no value is 0 before."""
-    values = np.where(np.isfinite(rate), rate, 0).astype(np.float64)
-    total = weight.sum(axis=0)
-    return values - (weight * values).sum(axis=0) / np.where(total > 0, total, 1)
-
-
 def subtract_spectrum(cube, sky):
     """Return a cube less one Spectrum; bins where this has no value have none either."""
     rate, error = (np.asarray(values, np.float32)[:, np.newaxis, np.newaxis] for values in sky)
@@ -122,10 +73,9 @@ def subtract_spectrum(cube, sky):
     return _subtract(cube, rate, error, missing)
 
 
-def subtract_cube(cube, sky, *, scale):
-    """Return a cube less a sky cube times `scale`, errors in quadrature; what this lacks has no value."""
-    scale = np.float32(scale)
-    return _subtract(cube, scale * sky.rate, scale * sky.error, sky.unusable)
+def subtract_cube(cube, sky):
+    """Return a cube less a sky cube, errors in quadrature; what this lacks has no value."""
+    return _subtract(cube, sky.rate, sky.error, sky.unusable)
 
 
 def _subtract(cube, rate, error, missing):

@@ -9,6 +9,7 @@ from drs.dq import Flag
 UNITS_OF_MODELS = {
     "PhotometryModel": "",
     "FlatModel": "",
+    "TelluricModel": "",
     "GainModel": "electron/DN",
     "ReadNoiseModel": "electron",
 }
@@ -34,6 +35,12 @@ class Image(NamedTuple):
     def unusable(self):
         """True where there is no value to use."""
         return (self.dq & Flag.DO_NOT_USE != 0) | ~np.isfinite(self.rate) | ~np.isfinite(self.error)
+
+
+def weigh(rate, error, dq):
+    """Return which samples can be used, bool, and the weights of all by their errors, float64: 1 / error^2, or 0."""
+    usable = (dq & np.uint32(Flag.DO_NOT_USE) == 0) & np.isfinite(rate) & np.isfinite(error) & (error > 0)
+    return usable, np.where(usable, 1 / np.where(usable, error, 1).astype(np.float64) ** 2, 0)
 
 
 def check_shapes(image, calibration, name):
@@ -82,4 +89,11 @@ def make_nothing(model):
         maps = {"SCI": value, "ERR": value, "DQ": flag, "EDGES": np.full((1, 2, 1), np.nan, np.float32)}
         return maps, {"SCI": "", "ERR": "", "EDGES": "pix"}
     unit = UNITS_OF_MODELS.get(model, "electron/s")
+    if model == "TelluricModel":
+        wavelength = value.astype(np.float64)
+        return {"SCI": value, "ERR": value, "DQ": flag, "WAVELENGTH": wavelength}, {
+            "SCI": "",
+            "ERR": "",
+            "WAVELENGTH": "um",
+        }
     return {"SCI": value, "ERR": value, "DQ": flag}, {"SCI": unit, "ERR": unit}

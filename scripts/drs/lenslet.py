@@ -20,6 +20,7 @@ from scipy import ndimage
 
 from drs.dq import Flag
 from drs.errors import ReductionError
+from drs.image import weigh
 
 FLAGS = {"cache": True, "error_model": "numpy"}
 LEAST_SHARE = 1e-3  # of a profile's own information that its neighbours and bad pixels may leave
@@ -102,8 +103,8 @@ def extract_spectra(rate, error, dq, matrix, *, iterations=0, nonnegative=False)
     """
     if rate.shape != error.shape or rate.shape != dq.shape:
         raise ValueError(f"rate {rate.shape}, error {error.shape} and dq {dq.shape} do not fit each other")
-    usable = (dq & DEAD == 0) & np.isfinite(rate) & np.isfinite(error) & (error > 0)
-    weight = np.where(usable, 1 / np.where(usable, error, 1) ** 2, 0).astype(np.float32)
+    usable, weight = weigh(rate, error, dq)
+    weight = weight.astype(np.float32)
     data = np.where(usable, rate, 0).astype(np.float32)
     _check_on_frame(matrix, rate.shape)
     size = matrix.profile.shape[:2]
@@ -184,8 +185,7 @@ def _thin_columns(matrix, step):
 
 def _measure_change(rate, error, dq, matrix):
     """Return one step of `measure_shift`: (pixels, their error)."""
-    usable = (dq & DEAD == 0) & np.isfinite(rate) & np.isfinite(error) & (error > 0)
-    weight = np.where(usable, 1 / np.where(usable, error, 1).astype(float) ** 2, 0)
+    usable, weight = weigh(rate, error, dq)
     spectra = extract_spectra(rate, error, dq, matrix)
     derivative = np.zeros_like(matrix.profile)
     derivative[:, :, 1:-1] = (matrix.profile[:, :, :-2] - matrix.profile[:, :, 2:]) / 2

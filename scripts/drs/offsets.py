@@ -31,6 +31,13 @@ class Offset(NamedTuple):
     n_stars: int
 
 
+def describe_offset(name, offset):
+    """Return the line of the HISTORY about an image's offset."""
+    number = f", {offset.n_stars} stars" if offset.n_stars else ""
+    place = f"{offset.x_pix:+.3f} {offset.y_pix:+.3f} pix, error {offset.error_pix:.3f}"
+    return f"offset: {name}: {place} ({offset.method}{number})"
+
+
 def read_offsets(path):
     """Return EXPNUM -> (east, north) in arcsec of a table of dithers (ECSV: expnum, east_arcsec, north_arcsec)."""
     try:

@@ -13,6 +13,7 @@ from scipy.interpolate import BSpline
 
 from drs.dq import Flag
 from drs.errors import ReductionError
+from drs.image import weigh
 
 DEAD = np.uint32(Flag.DO_NOT_USE)
 LEAST_COVERAGE = 0.5  # of the profile, by samples that are kept: less and the bin has no value
@@ -59,11 +60,10 @@ def extract_profile(flux, error, dq, position, *, knot_spacing=1.0, order=1, cli
     """
     if not flux.shape == error.shape == dq.shape == position.shape:
         raise ValueError(f"flux {flux.shape}, error {error.shape}, dq {dq.shape}, position {position.shape}")
-    usable = (dq & DEAD == 0) & np.isfinite(flux) & np.isfinite(error) & (error > 0)
+    usable, weight = weigh(flux, error, dq)
     if not usable.any():
         raise ReductionError("no usable sample to extract a spectrum from")
     data = np.where(usable, flux, 0).astype(float)
-    weight = np.where(usable, 1 / np.where(usable, error, 1).astype(float) ** 2, 0)
     profile = _start_profile(data, usable, position)
     spectrum, _, kept = _add_rows(data, weight, profile, (usable, clip_sigma, START_SLACK))
     basis = _make_splines(position, knot_spacing, usable)

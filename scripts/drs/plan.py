@@ -7,7 +7,7 @@ from pathlib import Path
 from drs.keywords import CONFIGURATION, IDENTITY
 
 PICTURED = ("calibrations", "level2", "level3")
-ON_SKY, FLUX_STAR = ("science", "sky"), "flux-star"
+ON_SKY, FLUX_STAR, STARS = ("science", "sky"), "flux-star", ("flux-star", "telluric")
 THROUGH_SKY = (*ON_SKY, "telluric", "flux-star", "psf-star")
 
 
@@ -28,7 +28,7 @@ def identity_keywords(row):
 
 def list_products(row, night):
     """Return the products that are made from one exposure alone."""
-    has_level2 = row["kind"] in (*ON_SKY, FLUX_STAR) and row["id"] not in night["level1_only"]
+    has_level2 = row["kind"] in (*ON_SKY, *STARS) and row["id"] not in night["level1_only"]
     return [level1(row), level2(row)] if has_level2 else [level1(row)]
 
 
@@ -246,15 +246,28 @@ class Plan:
         `method` is the configured one; `auto` takes the plan's sky exposure, blank spaxels where there is none.
         """
         choice = self.night["sky"].get(f"{wildcards.obs}_{wildcards.exp}")
-        if choice is None:
-            return "none", []
+        if choice is None:  # a star fills few spaxels of its field, and has no sky of its own in the plan
+            return ("blank" if self.exposure(wildcards)["kind"] in STARS and method != "none" else "none"), []
         if method == "auto":
             method = "cube" if choice["choice"] else "blank"
         return method, [level2(self.exposures[choice["choice"]])] if method == "cube" else []
 
     def catalogs(self):
         """Return the catalogues of the night's mosaics."""
-        return [f"level3/{group}_CAT.ecsv" for group in self.night["groups"]]
+        return [f"level3/{group}_CAT.ecsv" for group, entry in self.night["groups"].items() if not entry.get("cubes")]
+
+    def spectra(self):
+        """Return the spectra of the sources of the night's combined cubes."""
+        return [f"level3/{group}_SPEC.fits" for group, entry in self.night["groups"].items() if entry.get("cubes")]
+
+    def plots(self):
+        """Return the plots of these spectra."""
+        return [f"quicklook/spectra/{group}.png" for group, e in self.night["groups"].items() if e.get("cubes")]
+
+    def group_pattern(self, *, cubes):
+        """Return the pattern of the names of the Level 3 groups of cubes, or of images; of none where there is none."""
+        names = [re.escape(name) for name, entry in self.night["groups"].items() if bool(entry.get("cubes")) == cubes]
+        return "|".join(sorted(names)) or "(?!)"
 
     def mosaic_options(self, group):
         """Return the options of a group that joins detectors or subarrays: they have their places from headers."""

@@ -51,6 +51,8 @@ STEP_KEYWORDS = {
     "extract": "S_EXTRAC",
     "wavecal": "S_WAVCAL",
     "resample": "S_RESAMP",
+    "combine": "S_COMBIN",
+    "telluric": "S_TELLUR",
     "normalize": "S_NORMAL",
 }
 
@@ -318,7 +320,7 @@ def write(path, product, *, inputs=None):
     tables.append(_table("PROVENANCE", ("ROLE", "FILE", "SHA256"), _provenance(inputs or {})))
 
     def write_to(stream):
-        write_hdu(stream, _primary(product))
+        write_hdu(stream, make_primary(product))
         for name, array in product.arrays.items():
             write_hdu(stream, make_image(array, _image_header(product, name), name), array)
         for table in tables:
@@ -327,7 +329,7 @@ def write(path, product, *, inputs=None):
     write_atomically(path, write_to)
 
 
-def _primary(product):
+def make_primary(product):
     """Return the PRIMARY HDU: every keyword with its meaning, sorted as given, then HISTORY."""
     header, comments = fits.Header(), _comments()
     for keyword, value in product.keywords.items():

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from drs.dq import Flag
 from drs.errors import ReductionError
+from drs.image import weigh
 
 TURNS = 4  # of spectrum, profile and outliers
 THROUGHPUT_ORDER = 3
@@ -78,8 +78,7 @@ def cut_windows(rate, error, dq, first_row, first_column, size):
     size : tuple
         Columns and rows of a window.
     """
-    usable = (dq & np.uint32(Flag.DO_NOT_USE) == 0) & np.isfinite(rate) & np.isfinite(error) & (error > 0)
-    weight = np.where(usable, 1 / np.where(usable, error, 1).astype(float) ** 2, 0)
+    usable, weight = weigh(rate, error, dq)
     columns = first_column[:, np.newaxis, np.newaxis] + np.arange(size[0])[:, np.newaxis]
     rows = first_row[:, np.newaxis, np.newaxis] + np.arange(size[1])
     on = (rows >= 0) & (rows < rate.shape[0]) & (columns >= 0) & (columns < rate.shape[1])

@@ -16,6 +16,7 @@ import jinja2
 from drs.plan import ON_SKY, list_products
 
 LEVELS = {"level3": "Level 3", "calibrations": "Calibrations", "level2": "Level 2", "level1": "Level 1"}
+PLOTS = {"spectra": "Spectra"}  # pictures that are no preview of a product
 JUDGED = ("level3", "level2")  # in Level 1 and in calibrations the detector's own pattern adds to the noise
 NOISE_OVER_ERROR = (0.9, 1.1)
 TOO_NOISY = "more noise than the errors say: structure of the sky, a crowded field, residuals of dark or flat"
@@ -333,8 +334,8 @@ def list_quality(quality):
 def list_pictures(pictures, listed, planned):
     """Return folder -> pictures in the order of the page, each as a data URI with its row of the quality table."""
     rows = {(row["folder"], row["stem"]): row for row in listed}
-    shown = {folder: [] for folder in LEVELS}
-    for key in planned:
+    shown = {folder: [] for folder in (*LEVELS, *PLOTS)}
+    for key in [*planned, *sorted(key for key in pictures if key[0] in PLOTS)]:
         if key in pictures:
             mime, content = pictures[key]
             uri = f"data:{mime};base64,{base64.b64encode(content).decode()}"
@@ -372,7 +373,7 @@ def render_report(report):
         "percent": format_percent,
         "time": format_seconds,
     }
-    return environment.get_template("report.html").render(report, levels=LEVELS)
+    return environment.get_template("report.html").render(report, levels=LEVELS | PLOTS)
 
 
 def format_digits(value, digits=4):

@@ -24,7 +24,7 @@ AUTHOR    H  C  R
 DESCRIP   H  C  R
 META.INSTRUMENT.ERA  H  C  R
 """
-KINDS_OF_DTYPE = {"float32": "FLOAT", "uint32": "INT", "int32": "INT"}
+KINDS_OF_DTYPE = {"float32": "FLOAT", "float64": "FLOAT", "uint32": "INT", "int32": "INT"}
 
 
 def write_specs(types, instruments, folder):

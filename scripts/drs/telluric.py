@@ -91,6 +91,27 @@ def measure_telluric(flux, error, wavelength_um, *, temperature_k, resolution, m
     return Telluric(correction / scale, np.where(usable, noise / absorbed / scale, np.nan), star)
 
 
+def average_spectra(fluxes, errors):
+    """Return the mean of spectra of one star and its error: each scaled to the level of the first, by inverse variance.
+
+    Parameters
+    ----------
+    fluxes, errors : list of ndarray, float, (bin)
+        NaN where unknown.
+    """
+    level = [float(np.nanmedian(flux)) for flux in fluxes]
+    if not min(level) > 0:
+        raise ReductionError("a spectrum of the telluric star has no light: exclude its exposure")
+    scale = level[0] / np.array(level)[:, np.newaxis]
+    flux, error = np.stack(fluxes) * scale, np.stack(errors) * scale
+    known = np.isfinite(flux) & np.isfinite(error) & (error > 0)
+    weight = np.where(known, 1 / np.where(known, error, 1) ** 2, 0)
+    total = weight.sum(axis=0)
+    held = total > 0
+    mean = (weight * np.where(known, flux, 0)).sum(axis=0) / np.where(held, total, 1)
+    return np.where(held, mean, np.nan), np.where(held, np.where(held, total, 1) ** -0.5, np.nan)
+
+
 def absorb(wavelength_um, star):
     """Return the part of the light that the star's lines of hydrogen let through (bin)."""
     through = np.ones(wavelength_um.shape)
@@ -169,19 +190,18 @@ def _fit_line(rest, noise, wavelength_um, usable, line, start, *, free):
     return fit.x[2], float(np.sqrt(covariance[2, 2])), velocity + 100 * found[3], width * np.exp(found[4])
 
 
-def correct_telluric(flux, error, dq_flag, telluric):
+def correct_telluric(flux, error, correction, correction_error):
     """Return flux and error (bin, ...) divided by a correction, and where it cannot be (bin), bool.
 
     Parameters
     ----------
     flux, error : ndarray, float32, (bin, ...)
-    dq_flag : ndarray, bool, (bin)
-        Bins that are not usable already.
-    telluric : Telluric
+    correction, correction_error : ndarray, float, (bin)
+        NaN where unknown.
     """
-    deep = dq_flag | ~(telluric.correction > DEEP)
+    deep = ~(correction > DEEP)
     shape = (-1, *[1] * (flux.ndim - 1))
-    through = np.where(deep, np.nan, telluric.correction).reshape(shape)
-    relative = np.where(deep, np.nan, telluric.error / telluric.correction).reshape(shape)
+    through = np.where(deep, np.nan, correction).reshape(shape)
+    relative = np.where(deep, np.nan, correction_error / np.where(deep, 1, correction)).reshape(shape)
     corrected = flux / through
     return corrected.astype(np.float32), np.hypot(error / through, corrected * relative).astype(np.float32), deep

@@ -140,11 +140,26 @@ def test_lenslets_get_matrices_and_cubes_with_the_nearest_sky():
     assert first["choice"] == "2024B-P123-008_IRIS_IFS_SKY_0042-00"
     assert first["rejected"] == [{"name": "2024B-P123-008_IRIS_IFS_SKY_0041-00", "reason": "other GRATING"}]
     assert (second["choice"], second["reason"][:21]) == (None, "no fitting sky exposu")
-    assert (plan["groups"], plan["skies"]) == ({}, {})
+    assert plan["skies"] == {}
+    groups = [(entry["cubes"], entry["keys"]["GRATING"], entry["members"][0][-7:]) for entry in plan["groups"].values()]
+    assert groups == [(True, "4000-H", "0040-00"), (True, "1", "0043-00")]
     reasons = [(entry["type"], entry["reason"]) for entry in plan["too_few"]]
-    assert reasons[0] == ("rectmat", "15 exposures, at least 16 needed")
-    assert [kind for kind, _ in reasons[1:]] == ["cube", "cube"]
-    assert "which are not combined yet" in reasons[1][1]
+    assert reasons == [("rectmat", "15 exposures, at least 16 needed")]
+
+
+def test_telluric_stars_of_lenslets_make_a_reference_before_the_science():
+    optics = {"INSTMODE": "LENSLET", "GRATING": "4000-H"}
+    scans = {f"t{k}": ifs_scan("TELLURIC", 10 + k, start=at(5, k), **optics) for k in range(2)}
+    scans |= {"s": ifs_scan("SCI", 40, start=at(6), **optics), "i": scan("TELLURIC", 1, start=at(5))}
+    plan = plan_of(scans)
+    ((name, entry),) = plan["masters"].items()
+    assert (name, entry["type"], entry["stage"], len(entry["members"])) == (
+        "iris_ifs_telluric_20240925t050000_0.0.1", "telluric", "sky", 2
+    )  # fmt: skip
+    assert plan["order"] == ["detector", "optics", "sky", "science"]
+    assert plan["stages"]["sky"] == entry["members"]
+    assert "telluric" in plan["needs"]["2024B-P123-008_IRIS_IFS_SCI_0040-00"]
+    assert [*plan["level1_only"]] == ["2024B-P123-008_IRIS_IMG1_TELLURIC_0001-00"]
 
 
 def test_slicers_get_traces_wavelengths_and_cubes_and_the_plan_says_what_gets_level_1_only():

@@ -5,7 +5,7 @@ import pytest
 from images import SHAPE, make_image
 
 from drs import product
-from drs.calibration import calibrate, cut, with_references
+from drs.calibration import calibrate, cut, explain_absence, with_references
 from drs.errors import ReductionError
 
 
@@ -43,3 +43,9 @@ def test_the_references_of_a_manifest_are_named():
         "R_DARK": "iris_dark.fits",
         "R_PARS": "N/A",
     }
+
+
+def test_why_there_is_no_reference():
+    manifest = {"references": {"telluric": {"status": "n/a", "reason": "no rmap", "source": ""}}}
+    assert explain_absence(manifest, "telluric") == "no telluric reference"
+    assert explain_absence(manifest, "dark") == "not for this kind of exposure"

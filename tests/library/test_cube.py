@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from drs.cube import subtract_sky
+from drs.cube import divide_telluric, subtract_sky
+from drs.dq import Flag
 from drs.errors import ReductionError
 from drs.product import Product
 
@@ -23,7 +24,10 @@ def make_cube(scale=1.0, imtype="SCI", seed=1):
 
 def test_a_sky_cube_is_scaled():
     less = subtract_sky(make_cube(1.2), make_cube(seed=2), sky_method="cube", blank_fraction=0.5)
-    assert abs(less.arrays["SCI"].mean()) < 0.2
+    left = less.arrays["SCI"].mean(axis=(1, 2))
+    np.testing.assert_allclose(left, 2.0, atol=1.5)  # the continuum, of which there is 20 % more
+    assert left.mean() == pytest.approx(2.0, abs=0.3)
+    assert any(line.startswith("sky: lines of 1.5543 to 1.6356 um times 1.19") for line in less.history), less.history
     assert less.keywords["SKYFROM"] == "sky cube"
     assert less.keywords["S_SKYSUB"] == "COMPLETE"
 
@@ -45,3 +49,35 @@ def test_a_sky_of_other_wavelengths_is_refused():
     other = replace(make_cube(), wcs=WCS | {"CRVAL3": 1.6001})
     with pytest.raises(ReductionError, match="another wavelength grid or field"):
         subtract_sky(make_cube(), other, sky_method="cube", blank_fraction=0.5)
+
+
+def make_air(step=1.0):
+    """Return a TelluricModel of a line, deep in its middle, with bins of `step` of the cube's."""
+    wave = np.arange(-2, 24, step)
+    through = 1 - 0.9 * np.exp(-0.5 * ((wave - 12) / 2) ** 2)
+    rows = {"SCI": through, "ERR": np.full(wave.size, 0.01), "WAVELENGTH": 1.6 + 2e-4 * wave}
+    return Product({"DATAMODL": "TelluricModel", "AIRMASS": 1.2}, {name: row[np.newaxis] for name, row in rows.items()})
+
+
+@pytest.mark.parametrize("step", [1.0, 0.5])
+def test_telluric_absorption_is_divided_out(step):
+    air = make_air(step)
+    through = np.interp(1.6 + 2e-4 * np.arange(24), air.arrays["WAVELENGTH"][0], air.arrays["SCI"][0])
+    cube = make_cube(0.0)
+    cube.arrays["SCI"][:] = (100 * through)[:, np.newaxis, np.newaxis]
+    made = divide_telluric(cube, air, wanted=True, reason="")
+    clear = through > 0.2
+    assert 0 < (~clear).sum() < 5
+    np.testing.assert_allclose(made.arrays["SCI"][clear], 100, rtol=1e-5)
+    expected = np.hypot(1 / through, 100 * 0.01 / through)[clear]
+    np.testing.assert_allclose(made.arrays["ERR"][clear][:, 0, 0], expected, rtol=1e-4)
+    assert np.isnan(made.arrays["SCI"][~clear]).all()
+    assert (made.arrays["DQ"][~clear] == Flag.TELLURIC | Flag.DO_NOT_USE).all()
+    assert made.keywords["S_TELLUR"] == "COMPLETE"
+
+
+def test_a_cube_without_a_telluric_star_says_why():
+    kept = divide_telluric(make_cube(), None, wanted=True, reason="no telluric reference")
+    assert kept.keywords["S_TELLUR"] == "SKIPPED: no telluric reference"
+    kept = divide_telluric(make_cube(), make_air(), wanted=False, reason="")
+    assert kept.keywords["S_TELLUR"] == "SKIPPED: by configuration"

@@ -43,7 +43,7 @@ def centroid(image):
 def test_a_star_keeps_its_light_and_place(integer):
     cubes, _ = make_cubes()
     grid = make_grid([SHAPE[1:]] * len(cubes), OFFSETS, integer=integer)
-    found = combine_cubes(cubes, grid, clip_sigma=5.0, spare=1.0)
+    found = combine_cubes(cubes, grid, [60.0] * len(cubes), clip_sigma=5.0, spare=1.0)
     assert found.flux.shape == (SHAPE[0], *grid.shape)
     y, x = 7.2 + grid.shifts[0][0], 8.4 + grid.shifts[0][1]
     ys, xs = np.indices(grid.shape)
@@ -76,7 +76,7 @@ def test_errors_hold():
     ones, dq = np.ones(SHAPE, np.float32), np.zeros(SHAPE, np.uint32)
     for _ in range(60):
         cubes = [(rng.normal(size=SHAPE).astype(np.float32), ones, dq) for _ in OFFSETS]
-        found = combine_cubes(cubes, grid, clip_sigma=np.inf, spare=0.0)
+        found = combine_cubes(cubes, grid, [60.0] * len(cubes), clip_sigma=0, spare=0.0)
         deep = found.depth[0] == len(OFFSETS)
         pulls.append((found.flux / found.error)[:, deep])
         part = np.s_[:, 5:11, 5:13]
@@ -88,18 +88,44 @@ def test_errors_hold():
 def test_outliers_go_and_the_core_of_a_star_stays():
     cubes, _ = make_cubes(hits=12)
     grid = make_grid([SHAPE[1:]] * len(cubes), OFFSETS)
-    clean = combine_cubes(make_cubes()[0], grid, clip_sigma=np.inf, spare=0.0)
-    kept, clipped = (combine_cubes(cubes, grid, clip_sigma=sigma, spare=1.0) for sigma in (np.inf, 5.0))
+    clean = combine_cubes(make_cubes()[0], grid, [60.0] * 5, clip_sigma=0, spare=0.0)
+    kept, clipped = (combine_cubes(cubes, grid, [60.0] * len(cubes), clip_sigma=sigma, spare=1.0) for sigma in (0, 5.0))
     inner = np.s_[:, 4:-4, 5:-5]
     before, after = (np.abs(cube.flux - clean.flux)[inner] for cube in (kept, clipped))
     assert (before > 30).sum() > 30
     assert (after > 30).sum() < 0.05 * (before > 30).sum()
-    whole = combine_cubes(make_cubes()[0], grid, clip_sigma=5.0, spare=1.0)
+    whole = combine_cubes(make_cubes()[0], grid, [60.0] * 5, clip_sigma=5.0, spare=1.0)
     y, x = (round(v) for v in (7.2 + grid.shifts[0][0], 8.4 + grid.shifts[0][1]))
     core = np.s_[:, y - 1 : y + 2, x - 1 : x + 2]
     np.testing.assert_allclose(whole.flux[core], clean.flux[core], rtol=1e-3)
-    eager = combine_cubes(make_cubes()[0], grid, clip_sigma=5.0, spare=0.0)
+    eager = combine_cubes(make_cubes()[0], grid, [60.0] * 5, clip_sigma=5.0, spare=0.0)
     assert (eager.depth[core] < whole.depth[core]).any()
+
+
+def test_outliers_are_flagged():
+    cubes, _ = make_cubes(hits=12)
+    grid = make_grid([SHAPE[1:]] * len(cubes), OFFSETS)
+    found = combine_cubes(cubes, grid, [60.0] * 5, clip_sigma=5.0, spare=1.0)
+    rejected = found.dq & Flag.OUTLIER != 0
+    assert 12 < rejected.sum() < 0.2 * rejected.size
+    deep = found.time == 300
+    assert deep.any()
+    assert not rejected[deep].any()
+
+
+def test_weights_are_times_and_the_same_in_slabs_of_any_size(monkeypatch):
+    cubes, _ = make_cubes(hits=12)
+    grid, times = make_grid([SHAPE[1:]] * 5, OFFSETS), [60.0, 120.0, 60.0, 60.0, 30.0]
+    whole = combine_cubes(cubes, grid, times, clip_sigma=5.0, spare=1.0)
+    monkeypatch.setattr("drs.cubes.SLAB_BYTES", 1)
+    for one, other in zip(whole, combine_cubes(cubes, grid, times, clip_sigma=5.0, spare=1.0), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert whole.time.max() == 330
+    assert (whole.weight <= whole.time * (1 + 1e-6)).all()
+    ones = [(np.full(SHAPE, k, np.float32), np.full(SHAPE, 1, np.float32), np.zeros(SHAPE, np.uint32)) for k in (0, 3)]
+    found = combine_cubes(ones, make_grid([SHAPE[1:]] * 2, [(0, 0), (0, 0)]), [100.0, 200.0], clip_sigma=5, spare=1)
+    np.testing.assert_allclose(found.flux, 2.0)
+    np.testing.assert_allclose(found.error, np.sqrt(5) / 3)
 
 
 def test_spaxels_that_are_not_usable_are_left_out():
@@ -107,7 +133,7 @@ def test_spaxels_that_are_not_usable_are_left_out():
     flux, _, dq = cubes[0]
     dq[2, 5, 6], flux[3, 5, 6] = Flag.DO_NOT_USE | Flag.HOT, np.nan
     dq[1, 5, 6] = Flag.JUMP_DET
-    found = combine_cubes(cubes, make_grid([SHAPE[1:]] * 2, [(0, 0), (1, 2)]), clip_sigma=5, spare=1)
+    found = combine_cubes(cubes, make_grid([SHAPE[1:]] * 2, [(0, 0), (1, 2)]), [60, 60], clip_sigma=5, spare=1)
     assert found.depth[2, 5, 6] == found.depth[3, 5, 6] == 1
     assert found.dq[1, 5, 6] == Flag.JUMP_DET
     assert found.dq[2, 5, 6] == 0
@@ -122,4 +148,4 @@ def test_refused():
     cubes, _ = make_cubes()
     short = [tuple(array[:3] for array in cubes[0]), *cubes[1:]]
     with pytest.raises(ReductionError, match="cubes have different wavelengths"):
-        combine_cubes(short, make_grid([SHAPE[1:]] * 5, OFFSETS), clip_sigma=5, spare=1)
+        combine_cubes(short, make_grid([SHAPE[1:]] * 5, OFFSETS), [60.0] * 5, clip_sigma=5, spare=1)

@@ -1,9 +1,9 @@
-"""Sky of cubes: blank spaxels without a bias, scale of lines, subtraction with errors."""
+"""Sky of cubes: blank spaxels without a bias, subtraction with errors."""
 
 import numpy as np
 import pytest
 
-from drs.cubesky import Spectrum, find_blank, measure_scale, subtract_cube, subtract_spectrum, take_spectrum
+from drs.cubesky import Spectrum, find_blank, subtract_cube, subtract_spectrum, take_spectrum
 from drs.dq import Flag
 from drs.errors import ReductionError
 from drs.image import Image
@@ -43,38 +43,10 @@ def test_flagged_samples_are_left_out():
     assert abs(spectrum.rate[7] - sky[7]) < 5 * spectrum.error[7]
 
 
-def test_the_scale_of_lines_does_not_see_a_continuum():
-    (own, _), (sky, _), everywhere = make_cube(seed=1, scale=1.13), make_cube(seed=2), np.ones(SHAPE, bool)
-    assert measure_scale(own, sky, everywhere) == pytest.approx(1.13, abs=0.002)
-    assert measure_scale(own._replace(rate=own.rate + 30), sky, everywhere) == pytest.approx(1.13, abs=0.002)
-    struck = own._replace(rate=own.rate.copy())
-    struck.rate[13, :2, 0] += 3000
-    assert measure_scale(struck, sky, everywhere) == pytest.approx(1.13, abs=0.004)
-    flat = sky._replace(rate=np.full(SHAPE, 20, np.float32))
-    assert measure_scale(own, flat, everywhere) == 1.0
-    with pytest.raises(ReductionError, match=r"sky lines are 11\.\d times those of the sky cube"):
-        measure_scale(own._replace(rate=10 * own.rate, error=10 * own.error), sky, everywhere)
-
-
-def test_faint_lines_have_no_bias_from_the_noise_of_the_sky():
-    found = []
-    for seed in range(0, 60, 2):
-        (own, _), (sky, _) = make_cube(seed=seed), make_cube(seed=seed + 1)
-        dim = [cube._replace(rate=cube.rate - 0.95 * cube_sky()) for cube in (own, sky)]
-        found.append(measure_scale(*dim, np.ones(SHAPE, bool)))
-    assert np.mean(found) == pytest.approx(1.0, abs=4 * np.std(found) / np.sqrt(len(found)))
-    assert np.std(found) < 0.1
-
-
-def cube_sky():
-    """Return the sky of `make_cube` as a cube."""
-    return (make_cube()[1][:, np.newaxis, np.newaxis] * np.ones(SHAPE)).astype(np.float32)
-
-
 def test_a_sky_cube_is_subtracted_with_its_errors():
-    (cube, _), (sky, _) = make_cube(seed=3, scale=1.2), make_cube(seed=4)
+    (cube, _), (sky, _) = make_cube(seed=3), make_cube(seed=4)
     sky.dq[0, 0, 0] = Flag.DO_NOT_USE
-    less = subtract_cube(cube, sky, scale=1.2)
+    less = subtract_cube(cube, sky)
     pulls = (less.rate / less.error)[np.isfinite(less.rate)]
     assert pulls.size == cube.rate.size - 1
     assert abs(pulls.mean()) < 4 / np.sqrt(pulls.size)

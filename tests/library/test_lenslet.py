@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from spectra import WIDE as LAYOUT
+from spectra import WIDE_SHAPE as SHAPE
 
 from drs.dq import Flag
 from drs.errors import ReductionError
@@ -13,13 +15,8 @@ from drs.lenslet import (
     model_frame,
     shift_matrix,
 )
-from drs.simulation.lenslets import Layout, make_profiles, place_traces, render_spectra
+from drs.simulation.lenslets import make_profiles, place_traces, render_spectra
 
-LAYOUT = Layout(
-    ny=6, nx=9, pitch_pix=15.0, rise_pix=2.8, n_column=61, n_row=9, tilt_pix=0.8, curvature_pix=0.3,
-    wavelength_um=1.6, dispersion_um=2e-4, fwhm_pix=1.9, wing_fraction=0.05, wing_fwhm_pix=4.5,
-)  # fmt: skip
-SHAPE = (128, 224)
 NOISE_E = 0.3
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from drs.errors import ReductionError
 from drs.telluric import Star as TrueStar
-from drs.telluric import absorb, blackbody, correct_telluric, hydrogen_lines, measure_telluric
+from drs.telluric import absorb, average_spectra, blackbody, correct_telluric, hydrogen_lines, measure_telluric
 
 RESOLUTION = 4000.0
 TEMPERATURE_K = 9550.0
@@ -70,13 +70,29 @@ def test_an_object_gets_its_spectrum_back():
     truth = 5000 * (1 + 0.5 * (wavelength - 1.6) / 0.15)
     cube = np.repeat((truth * air)[:, np.newaxis], 6, axis=1).reshape(-1, 2, 3).astype(np.float32)
     sigma = np.sqrt(cube).astype(np.float32)
-    corrected, errors, deep = correct_telluric(cube, sigma, np.zeros(wavelength.size, bool), found)
+    corrected, errors, deep = correct_telluric(cube, sigma, found.correction, found.error)
     ratio = corrected[:, 1, 2] / truth
     clear = ~deep
     assert clear.mean() > 0.6
     assert np.std(ratio[clear] / np.median(ratio[clear])) < 0.01
     assert np.isnan(corrected[deep]).all()
     assert (errors[clear] > (sigma / cube * corrected)[clear] * 0.99).all()
+
+
+def test_spectra_of_one_star_are_averaged():
+    rng, truth = np.random.default_rng(1), np.linspace(900, 1100, 50)
+    sigmas, found = (5.0, 8.0), []
+    for _ in range(100):
+        fluxes = [
+            level * (truth + sigma * rng.normal(size=50)) for level, sigma in zip((1.0, 0.6), sigmas, strict=True)
+        ]
+        fluxes[0][7] = np.nan
+        flux, error = average_spectra(fluxes, [np.full(50, 5.0), np.full(50, 0.6 * 8)])
+        found.append((flux / np.median(flux / truth) - truth) / error)
+    assert np.std(found) == pytest.approx(1.0, abs=0.05)
+    assert abs(np.mean(found)) < 0.1
+    with pytest.raises(ReductionError, match="a spectrum of the telluric star has no light"):
+        average_spectra([truth, -truth], [truth, truth])
 
 
 def test_a_star_without_lines_loses_none():

@@ -1,5 +1,7 @@
 """extract_cube: light, errors, sky, coordinates and what programs that show cubes want; what is refused."""
 
+import json
+
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -14,7 +16,8 @@ from extract_cube import main
 
 INSTRUMENT = REPO / "config/instruments/iris.yaml"
 OPTIONS = {
-    "sky_method": "none", "blank_fraction": 0.25, "method": "chi-square", "n_iterations": 10, "nonnegative": "no",
+    "telluric": "yes", "sky_method": "none",
+    "blank_fraction": 0.25, "method": "chi-square", "n_iterations": 10, "nonnegative": "no",
     "measure_shift": "yes", "shift_column_step": 4, "grid_start_um": 0.0, "grid_stop_um": 0.0, "grid_step_um": 0.0,
 }  # fmt: skip
 STAR = 20  # lenslet with light of its own
@@ -42,12 +45,15 @@ def extract(run, tmp_path):
 
 @pytest.fixture
 def exposures(tmp_path):
-    """Return ((science, sky), (manifest, cache)): the sky is 10 % fainter than that of the science exposure."""
+    """Return ((science, sky), (manifest, cache)): lines of the sky are 10 % fainter than in the science exposure."""
     spectrograph = make_spectrograph()
     sky = make_light(spectrograph)
+    fainter = make_light(
+        spectrograph, SKY | {"lines": [line | {"e_per_s": 0.9 * line["e_per_s"]} for line in SKY["lines"]]}
+    )
     frame = render_light(spectrograph, sky + make_truth(), flexure_pix=0.1)
     science = write_rate(tmp_path / "sci.fits", frame, 1, "SCI")
-    other = write_rate(tmp_path / "sky.fits", render_light(spectrograph, 0.9 * sky), 2, "SKY")
+    other = write_rate(tmp_path / "sky.fits", render_light(spectrograph, fainter), 2, "SKY")
     return (science, other), write_references(tmp_path, spectrograph)
 
 
@@ -73,6 +79,7 @@ def test_light_errors_and_shift(extract, exposures):
     assert cube.keywords["FRMSHIFT"] == pytest.approx(0.1, abs=4 * cube.keywords["FRMSHERR"])
     assert cube.keywords["S_SKYSUB"] == "SKIPPED: by configuration"
     assert cube.keywords["AIRORVAC"] == "VACUUM"
+    assert cube.keywords["S_TELLUR"] == "SKIPPED: not for this kind of exposure"
     assert abs(cube.keywords["BARYCORR"]) < 31
 
 
@@ -87,8 +94,9 @@ def test_a_sky_cube_is_scaled_and_taken_out(extract, exposures):
     assert abs(pulls.mean()) < 0.1  # the scale is known to 0.2 %
     assert pulls.std() == pytest.approx(1, abs=0.08)
     assert cube.keywords["SKYFROM"] == "sky cube"
-    scale = next(float(value) for step, name, value in cube.parameters if (step, name) == ("sky", "scale"))
-    assert scale == pytest.approx(1 / 0.9, rel=0.01)
+    factors = next(json.loads(value) for step, name, value in cube.parameters if (step, name) == ("sky", "factors"))
+    assert factors[1] == pytest.approx(1 / 0.9, rel=0.01)
+    assert any(line.startswith("sky: lines of 1.6356 to 1.7253 um times 1.1") for line in cube.history)
 
 
 def test_blank_spaxels_give_the_sky_where_there_is_no_sky_cube(extract, exposures):

@@ -7,13 +7,24 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 from runs import REPO, run_rules, run_snakemake, simulate
-from truth_ifs import SCIENCE, compare_cubes, compare_profiles, measure_flux, measure_pulls
+from truth_ifs import (
+    SCIENCE,
+    compare_cubes,
+    compare_profiles,
+    measure_absorption,
+    measure_combined,
+    measure_flux,
+    measure_lines,
+    measure_pulls,
+    measure_sky_residual,
+)
 
 from drs import product
 from drs.schema import load_yaml
 from drs.simulation import scene
 
 pytestmark = pytest.mark.workflow
+GROUP = "2024B-P123_IRIS_IFS_J1958+1013_HN3_20240924"
 SKY = "level2/2024B-P123-009_IRIS_IFS_SKY_LVL2_0003-00.fits"
 
 
@@ -35,10 +46,12 @@ def pairs(ifs_night):
 def test_every_product_is_made_once(ifs_night):
     folder, text = ifs_night
     ran = run_rules(text)
-    expected = {"fit_ramp": 24, "make_dark": 1, "make_rectmat": 1, "extract_cube": 3, "measure_quality": 29}
+    expected = {"fit_ramp": 26, "make_dark": 1, "make_rectmat": 1, "make_telluric": 1, "extract_cube": 5}
+    expected |= {"measure_quality": 35, "measure_spectra": 1}
     assert {rule: ran[rule] for rule in expected} == expected
+    assert ran["combine_cubes"] == 1
     assert "combine_images" not in ran
-    assert "which are not combined yet" in (folder / "plan/plan.txt").read_text()
+    assert f"{GROUP}: 2 exposures" in (folder / "plan/plan.txt").read_text()
     assert "iris_ifs_rectmat" in (folder / "report.html").read_text()
     assert "Nothing to be done" in run_snakemake(folder, "--dry-run").stdout
 
@@ -68,23 +81,44 @@ def test_cubes_have_the_true_light_within_their_errors(pairs):
     assert np.abs(pulls).max() < 6
 
 
-def test_the_line_of_the_galaxy_has_its_flux(pairs):
-    facts = load_yaml(REPO / "config/presets.yaml")["presets"]["ifs"]["lenslets"]
-    (line,) = next(source["lines"] for source in facts["sources"] if source["kind"] == "galaxy")
-    for cube, truth in pairs:
-        wave_um = cube.wcs["CRVAL3"] + cube.wcs["CDELT3"] * np.arange(len(truth))
-        inside = np.abs(wave_um - line["wavelength_um"]) < 1.5 * line["fwhm_um"]
-        beside = ~inside & (np.abs(wave_um - line["wavelength_um"]) < 3 * line["fwhm_um"])
-        ratio = measure_line(cube.arrays["SCI"], inside, beside) / measure_line(truth, inside, beside)
+def test_families_of_sky_lines_are_taken_out(ifs_night):
+    residual, alike = measure_sky_residual(ifs_night[0])
+    assert residual < 0.01
+    assert alike > 5 * residual  # of one factor for all lines
+
+
+def test_the_line_of_the_galaxy_has_its_flux_and_wavelength(pairs):
+    for ratio, away_pix, part in measure_lines(pairs):
         assert ratio == pytest.approx(1.0, abs=0.01)
-        assert measure_line(truth, inside, beside) > 0.6 * line["e_per_s"]  # the rest is beyond the field
+        assert abs(away_pix) < 0.03
+        assert part > 0.6  # the rest is beyond the field
 
 
-def measure_line(values, inside, beside):
-    """Return the light of a line in all spaxels over the continuum beside it."""
-    usable = np.isfinite(values).all(axis=0)
-    spectrum = values[:, usable].sum(axis=1, dtype=float)
-    return spectrum[inside].sum() - inside.sum() * spectrum[beside].mean()
+def test_telluric_absorption_is_taken_out(ifs_night, pairs):
+    correction, star = measure_absorption(ifs_night[0], pairs)
+    assert correction < 0.01
+    assert star < 0.01
+    for cube, _ in pairs:
+        assert cube.keywords["S_TELLUR"] == "COMPLETE"
+        assert cube.keywords["R_TELLUR"].startswith("iris_ifs_telluric_20240925t054500")
+
+
+def test_the_combined_cube_has_the_light_and_the_noise_of_its_cubes(ifs_night):
+    ratio, pulls = measure_combined(ifs_night[0])
+    assert ratio == pytest.approx(1.0, abs=0.005)
+    assert pulls == pytest.approx(1.0, abs=0.1)
+
+
+def test_spectra_of_star_and_galaxy(ifs_night):
+    with fits.open(ifs_night[0] / f"level3/{GROUP}_SPEC.fits") as hdus:
+        assert hdus[0].header["NSOURCE"] == len(hdus) - 1 >= 2
+        star, galaxy = (hdu.data for hdu in hdus[1:3])
+        assert star["FLUX"].mean() > 2 * np.median(galaxy["FLUX"])
+        peak = galaxy["WAVELENGTH"][np.nanargmax(galaxy["FLUX"])]
+        assert peak == pytest.approx(1.6370, abs=2e-4)
+        assert np.nanmedian(star["FLUX"] / star["UNCERTAINTY"]) > 50
+    assert (ifs_night[0] / f"quicklook/spectra/{GROUP}.png").read_bytes().startswith(b"\x89PNG")
+    assert "Spectra: 1" in (ifs_night[0] / "report.html").read_text()
 
 
 def test_the_star_is_where_the_coordinates_say(pairs):

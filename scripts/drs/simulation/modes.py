@@ -55,12 +55,11 @@ def _draw_lenslets(made, facts, exposure, level, place):
     if kind == "lenslet-scan":
         shape = made.layout.ny, made.layout.nx
         lit = lit_lenslets(shape, exposure.keywords["SCANPOS"], field["scan_positions"]).ravel()
-    if kind == "science":
+    if sources := facts.get("sources_of", {}).get(kind, facts["sources"] if kind == "science" else []):
         geometry = spectrograph.find_geometry(made.layout, field, scale_arcsec)
-        sources = spectrograph.make_sources(facts, base, geometry, hidden)
+        sources = spectrograph.make_sources(sources, base, geometry, hidden)
         part = spectrograph.light_of_sources(made, sources, exposure.pointing, geometry, facts["psf"])
-    lamp = facts["lamp" if kind == "lenslet-scan" else "sky"]
-    light = level * spectrograph.light_of_sky(made, lamp) + part
+    light = spectrograph.light_of_field(made, facts, kind, level) + spectrograph.absorb(made, facts, part)
     flexure = facts["flexure_pix"].get(kind, 0.0)
     on_detector = spectrograph.render_light(made, light, lit=lit, flexure_pix=flexure)
     return on_detector, spectrograph.fold(made.layout, part)
@@ -77,7 +76,7 @@ def _draw_slices(made, facts, exposure, level, place):
     uniform = table._replace(total=level * table.total)
     if kind == "science":
         geometry = slicers.find_geometry(made.layout, field, scale_arcsec)
-        sources = spectrograph.make_sources(facts, base, geometry, hidden)
+        sources = spectrograph.make_sources(facts["sources"], base, geometry, hidden)
         fine = slicers.find_geometry(made.layout, field, scale_arcsec, slicers.FINE)
         images = slicers.take_images(made, sources, exposure.pointing, fine, facts["psf"])
         tables = [slicers.tabulate(made, source) for source in sources]

@@ -47,14 +47,25 @@ def find_geometry(layout, field, scale_arcsec):
     return {"size_x_pix": layout.nx, "size_y_pix": layout.ny, "scale_arcsec": scale_arcsec, **place}
 
 
-def make_sources(facts, base, geometry, hidden=()):
+def make_sources(sources, base, geometry, hidden=()):
     """Return the sources of a field as `scene` takes them, placed in spaxels (from 1) at the pointing `base`."""
-    sources = []
-    for source in facts["sources"]:
+    placed = []
+    for source in sources:
         if source["kind"] not in hidden:
             ra_deg, dec_deg = scene.pixel_to_sky(source["x"], source["y"], base, geometry)
-            sources.append({**source, "ra_deg": float(ra_deg), "dec_deg": float(dec_deg), "flux_e_per_s": 1.0})
-    return sources
+            placed.append({**source, "ra_deg": float(ra_deg), "dec_deg": float(dec_deg), "flux_e_per_s": 1.0})
+    return placed
+
+
+def absorb(spectrograph, facts, light):
+    """Return the part of the light (lenslet, column) of sources that the atmosphere lets through (`absorption`)."""
+    wavelength_um, through = spectrograph.traces.wavelength_um, 1.0
+    for line in facts.get("absorption", ()):
+        sigma_um = line["fwhm_um"] * SIGMAS_PER_FWHM
+        through = through * (
+            1 - line["depth"] * np.exp(-0.5 * ((wavelength_um - line["wavelength_um"]) / sigma_um) ** 2)
+        )
+    return light * through
 
 
 def light_of_sources(spectrograph, sources, pointing, geometry, psf):
@@ -67,8 +78,31 @@ def light_of_sources(spectrograph, sources, pointing, geometry, psf):
     return light
 
 
+def light_of_field(spectrograph, facts, kind, level):
+    """Return the light (lenslet, column), e-/s, that all lenslets see alike: of the lamp, or of the sky.
+
+    Parameters
+    ----------
+    spectrograph : Spectrograph
+    facts : dict
+        `lamp`, `sky`, and in `families` kind -> brightness of the families of the sky's lines.
+    kind : str
+        Of the exposure.
+    level : float
+        Of the lamp, or of the sky's lines, whose continuum does not vary; 0 is darkness.
+    """
+    if kind == "lenslet-scan" or not level:
+        return level * light_of_sky(spectrograph, facts["lamp"])
+    factors = facts["families"].get(kind)
+    lines = [
+        {**line, "e_per_s": level * line["e_per_s"] * (factors[line["family"]] if factors else 1.0)}
+        for line in facts["sky"]["lines"]
+    ]
+    return light_of_sky(spectrograph, {**facts["sky"], "lines": lines})
+
+
 def light_of_sky(spectrograph, spectrum):
-    """Return the light (lenslet, column), e-/s, of sky or lamp, the same in all lenslets."""
+    """Return the light (lenslet, column), e-/s, of a spectrum that is the same in all lenslets."""
     return _spectrum(_find_edges(spectrograph.traces.wavelength_um), spectrograph.layout, spectrum)
 
 

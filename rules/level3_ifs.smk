@@ -1,0 +1,107 @@
+"""Calibrated cubes of one field become one cube, and spectra of its sources.
+
+REQUIRED INPUTS:
+  cubes    = level2/{obs}_LVL2_{exp}.fits      e-/s, (wavelength, y, x)
+OUTPUTS:
+  combined = level3/{group}_LVL3.fits          e-/s, (wavelength, y, x), with errors, weight and coverage
+  spectra  = level3/{group}_SPEC.fits          ct/s, a table per source
+  preview  = quicklook/spectra/{group}.png
+STEPS: combine_cubes, measure_spectra
+"""
+
+
+rule combine_cubes:
+    """Combine the cubes of one target."""
+    input:
+        cubes=lambda wildcards: PLAN.images(wildcards.group),
+        after=lambda wildcards: PLAN.after_crds(f"level3/{wildcards.group}_LVL3.fits"),
+        offsets=lambda wildcards: PLAN.offsets(config["combine_cubes"]["offsets"]),
+        script=source("combine_cubes"),
+        library=source(
+            "drs/alignment",
+            "drs/blotting",
+            "drs/clipping",
+            "drs/combination",
+            "drs/cubefield",
+            "drs/cubes",
+            "drs/drizzling",
+            "drs/keywords",
+            "drs/members",
+            "drs/mosaic",
+            "drs/offsets",
+            "drs/pixelmap",
+            "drs/region",
+            "drs/wcs",
+            "drs/whitelight",
+        ),
+    output:
+        combined="level3/{group}_LVL3.fits",
+    log:
+        "logs/combine_cubes/{group}.log",
+    benchmark:
+        "benchmarks/combine_cubes/{group}.tsv"
+    wildcard_constraints:
+        group=PLAN.group_pattern(cubes=True),
+    conda:
+        "../envs/reduction.yaml"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt * (2000 + int(2 * input.size_mb)),
+        runtime=30,
+    params:
+        options=options(config["combine_cubes"]),
+        cubes=lambda wildcards, input: [f"--cube={path}" for path in input.cubes],
+    shell:
+        """
+        NUMBA_NUM_THREADS={threads} python {input.script:q} \
+            {params.cubes:q} \
+            {params.options:q} \
+            --mark-refusal \
+            --output {output.combined:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule measure_spectra:
+    """Spectra of the sources of a cube."""
+    input:
+        cube="level3/{group}_LVL3.fits",
+        positions=[config["measure_spectra"]["positions"]] if config["measure_spectra"]["positions"] else [],
+        script=source("measure_spectra"),
+        library=source(
+            "drs/airglow",
+            "drs/apertures",
+            "drs/catalogue",
+            "drs/cube",
+            "drs/cubesky",
+            "drs/plot",
+            "drs/preview",
+            "drs/spectrumtable",
+            "drs/telluric",
+            "drs/wcs",
+            "drs/whitelight",
+        ),
+    output:
+        spectra="level3/{group}_SPEC.fits",
+        preview="quicklook/spectra/{group}.png",
+    log:
+        "logs/measure_spectra/{group}.log",
+    benchmark:
+        "benchmarks/measure_spectra/{group}.tsv"
+    conda:
+        "../envs/reduction.yaml"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(6 * input.size_mb)),
+        runtime=15,
+    params:
+        options=options({key: value for key, value in config["measure_spectra"].items() if key != "positions"}),
+        positions=lambda wildcards, input: [f"--positions={path}" for path in input.positions],
+    shell:
+        """
+        python {input.script:q} \
+            --cube {input.cube:q} \
+            {params.positions:q} \
+            {params.options:q} \
+            --preview {output.preview:q} \
+            --output {output.spectra:q} \
+            >{log:q} 2>&1
+        """

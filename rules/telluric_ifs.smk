@@ -1,0 +1,57 @@
+"""Cubes of stars become references of the sky of the spectrographs.
+
+REQUIRED INPUTS:
+  cubes    = level2/{obs}_LVL2_{exp}.fits      e-/s, (wavelength, y, x)
+OUTPUTS:
+  calibrations/{instrument}_{detector}_telluric_{date}_{version}.fits  TelluricModel, (1, bin)
+STEPS: make_telluric
+"""
+
+
+rule make_telluric:
+    """Measure the absorption of the atmosphere on the night's telluric stars."""
+    input:
+        cubes=lambda wildcards: PLAN.level2_of(wildcards.name),
+        after=lambda wildcards: PLAN.after_crds(f"calibrations/{wildcards.name}.fits"),
+        script=source("make_telluric"),
+        library=source(
+            "drs/airglow",
+            "drs/apertures",
+            "drs/cube",
+            "drs/cubesky",
+            "drs/keywords",
+            "drs/members",
+            "drs/spectralrefs",
+            "drs/telluric",
+            "drs/wcs",
+            "drs/whitelight",
+        ),
+    output:
+        telluric="calibrations/{name}.fits",
+    log:
+        "logs/make_telluric/{name}.log",
+    benchmark:
+        "benchmarks/make_telluric/{name}.tsv"
+    wildcard_constraints:
+        name=r"[a-z]+_[a-z0-9]+_telluric_([a-z0-9]+_)?[0-9t]+_[0-9.]+",
+    conda:
+        "../envs/reduction.yaml"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(6 * input.size_mb)),
+        runtime=15,
+    params:
+        options=options(config["make_telluric"]),
+        cubes=lambda wildcards, input: [f"--cube={path}" for path in input.cubes],
+        useafter=lambda wildcards: PLAN.combinations[wildcards.name]["useafter"],
+        minimum=lambda wildcards: f"--minimum={PLAN.combinations[wildcards.name]['minimum']}",
+    shell:
+        """
+        python {input.script:q} \
+            {params.cubes:q} \
+            --useafter {params.useafter:q} \
+            {params.minimum} \
+            {params.options:q} \
+            --mark-refusal \
+            --output {output.telluric:q} \
+            >{log:q} 2>&1
+        """

@@ -1,0 +1,75 @@
+"""Combine Level 2 cubes of one field: aligned by their white light, outliers clipped, mean by exposure time."""
+
+import logging
+from dataclasses import replace
+
+import click
+import numpy as np
+
+from drs import cli, product
+from drs.alignment import METHODS
+from drs.cubefield import place_cubes
+from drs.cubes import combine_cubes
+from drs.keywords import combine_keywords
+from drs.members import check_configuration, keep_good
+from drs.offsets import describe_offset
+
+logger = logging.getLogger("combine_cubes")
+CONFIGURATION = ("INSTRUME", "DETECTOR", "INSTMODE", "FILTER", "SCALE", "GRATING")
+PLANES = ("SCI", "ERR", "DQ", "CON", "WHT", "EXP")
+OF_FRAMES = ("FRMSHIFT", "FRMSHERR", "BARYCORR")  # of one exposure each
+
+
+@cli.command()
+@click.option("--cube", "cubes", type=cli.existing_file, multiple=True, required=True, help="Level 2; repeat.")
+@click.option("--placing", type=click.Choice(["subpixel", "integer"]), required=True, help="How cubes are moved.")
+@click.option("--clip-sigma", type=cli.Finite(0), required=True, help="Rejection of outliers, in sigma; 0: none.")
+@click.option("--clip-gradient", type=cli.Finite(0), required=True, help="Part of the gradient allowed on top.")
+@click.option("--offsets", required=True, help="Where cubes are: header, measured, or a table (ECSV).")
+@click.option("--max-offset-pix", type=cli.Finite(1), required=True, help="Largest offset sought (measured).")
+@cli.refusal_option
+@cli.output_option
+def main(cubes, offsets, max_offset_pix, mark_refusal, output, **options):
+    """Combine Level 2 cubes into one of Level 3."""
+    names = [path.name for path in cubes]
+    read = [product.read(path, models="IFUCubeModel", unit="electron/s") for path in cubes]
+    with product.mark_refusal(output, describe_cube(read), mark=mark_refusal):
+        good, lines = keep_good(read, names, minimum=1, what="Level 2", one_shape=False)
+        read, names = [read[k] for k in good], [names[k] for k in good]
+        check_configuration(read, names, CONFIGURATION)
+        integer = options["placing"] == "integer"
+        field = place_cubes(read, names, offsets=offsets, max_offset_pix=max_offset_pix, integer=integer)
+        kept = [read[k] for k in field.kept]
+        lines += field.left_out
+        if offsets == "measured":
+            lines += map(describe_offset, [names[k] for k in field.kept], field.offsets)
+        combined, found = combine(kept, field, **options)
+        source = offsets if offsets in METHODS else "file"
+        keywords = combined.keywords | {"OFFSETS": source.upper(), "NOISSPAT": round(found.correlation, 4)}
+        combined = replace(combined, keywords=keywords, wcs=field.wcs, history=tuple(lines))
+        combined = combined.with_step("combine", **options, offsets=source, max_offset_pix=max_offset_pix)
+        logger.info("%d cubes to %s spaxels", len(kept), field.grid.shape[::-1])
+        tables = {} if offsets in METHODS else {"offsets": offsets}
+        product.write(output, combined, inputs={"cube": cubes} | tables)
+
+
+def combine(cubes, field, *, clip_sigma, clip_gradient, **_):
+    """Return the Level 3 product of cubes without coordinates, and the Combined."""
+    planes = [tuple(cube.arrays[name] for name in ("SCI", "ERR", "DQ")) for cube in cubes]
+    times_s = [cube.keywords.get("TOTTIME", cube.keywords["EXPTIME"]) for cube in cubes]
+    found = combine_cubes(planes, field.grid, times_s, clip_sigma=clip_sigma, spare=clip_gradient)
+    arrays = dict(zip(PLANES, found[: len(PLANES)], strict=True))
+    return replace(describe_cube(cubes), arrays=arrays), found
+
+
+def describe_cube(members):
+    """Return the Level 3 cube of these members without its arrays."""
+    headers = [member.keywords for member in members]
+    keywords = {key: value for key, value in combine_keywords(headers).items() if key not in OF_FRAMES}
+    correlation = float(np.mean([header.get("NOISCORR", 1.0) for header in headers]))
+    units = {"SCI": "electron/s", "ERR": "electron/s", "WHT": "s", "EXP": "s"}
+    return product.Product(keywords | {"DATALVL": 3, "NOISCORR": round(correlation, 4)}, {}, units)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""Measure the absorption of the atmosphere: spectra of a star of known continuum in Level 2 cubes, less its lines."""
+
+import logging
+from dataclasses import replace
+
+import click
+import numpy as np
+
+from drs import cli, product
+from drs.apertures import find_peaks, sum_spectra
+from drs.cube import find_wavelengths
+from drs.errors import ReductionError
+from drs.keywords import combine_keywords, reference_keywords
+from drs.members import check_configuration, keep_good
+from drs.spectralrefs import SAME
+from drs.telluric import average_spectra, measure_telluric
+from drs.whitelight import show_as_image
+
+logger = logging.getLogger("make_telluric")
+LEFT_OUT = ("OBJECT", "NOISCORR", "SKYFROM", "FRMSHIFT", "FRMSHERR", "BARYCORR", "DATALVL", "S_TELLUR")
+THRESHOLD_SIGMA = 10.0
+
+
+@cli.command()
+@click.option("--cube", "cubes", type=cli.existing_file, multiple=True, required=True, help="Level 2 of the star.")
+@click.option("--useafter", required=True, help="Time near which it holds, ISO.")
+@click.option("--minimum", type=click.IntRange(1), required=True, help="Exposures needed.")
+@click.option("--aperture-pix", type=cli.Finite(0, min_open=True), required=True, help="Radius of the aperture.")
+@click.option("--temperature-k", type=cli.Finite(0, min_open=True), required=True, help="Of the star's continuum.")
+@click.option("--minimum-signal-to-noise", type=cli.Finite(0), required=True, help="Of a bin, median.")
+@cli.refusal_option
+@cli.output_option
+def main(cubes, useafter, minimum, mark_refusal, output, **parameters):
+    """Make the telluric reference of a configuration."""
+    names = [path.name for path in cubes]
+    read = [product.read(path, models="IFUCubeModel", unit="electron/s") for path in cubes]
+    with product.mark_refusal(output, describe_reference(read, useafter), mark=mark_refusal):
+        good, lines = keep_good(read, names, minimum=minimum, what="telluric", one_shape=False)
+        read, names = [read[k] for k in good], [names[k] for k in good]
+        check_configuration(read, names, SAME)
+        wavelength_um = find_wavelengths(read[0])
+        spectra = [
+            take_star(cube, name, wavelength_um, parameters["aperture_pix"])
+            for cube, name in zip(read, names, strict=True)
+        ]
+        flux, error = average_spectra([spectrum.flux for spectrum in spectra], [one.error for one in spectra])
+        check_signal(flux, error, parameters["minimum_signal_to_noise"])
+        resolution = float(np.median(wavelength_um)) / (2 * abs(read[0].wcs["CDELT3"]))  # two bins per width
+        found = measure_telluric(
+            flux, error, wavelength_um, temperature_k=parameters["temperature_k"], resolution=resolution
+        )
+        made = fill_reference(describe_reference(read, useafter), found, wavelength_um)
+        made = replace(made, history=tuple(lines)).with_parameters("telluric", **parameters)
+        logger.info("%d spectra, lines of hydrogen: %d", len(spectra), np.count_nonzero(found.star.depths))
+        product.write(output, made, inputs={"cube": cubes})
+
+
+def take_star(cube, name, wavelength_um, aperture_pix):
+    """Return the Spectrum of the brightest source of a cube (Product)."""
+    if cube.arrays["SCI"].shape[0] != wavelength_um.size or not np.allclose(find_wavelengths(cube), wavelength_um):
+        raise ReductionError(f"{name} has another wavelength grid than the first: make them with one grid")
+    image = show_as_image(cube).image
+    peaks = find_peaks(
+        image.rate, image.error, image.unusable, threshold_sigma=THRESHOLD_SIGMA, radius_pix=aperture_pix
+    )
+    if not peaks:
+        raise ReductionError(f"{name} shows no star: was it in the field? exclude it in exposures.yaml")
+    planes = (cube.arrays[plane] for plane in ("SCI", "ERR", "DQ"))
+    return sum_spectra(*planes, peaks[:1], radius_pix=aperture_pix)[0]
+
+
+def check_signal(flux, error, least):
+    """Refuse a star that is too faint."""
+    found = float(np.nanmedian(flux / error)) if np.isfinite(flux / error).any() else 0.0
+    if found < least:
+        raise ReductionError(
+            f"the telluric star has {found:.3g} times its noise in a bin, at least {least:g} needed: expose longer, or "
+            "lower make_telluric: minimum_signal_to_noise"
+        )
+
+
+def describe_reference(members, useafter):
+    """Return the reference of these members without its arrays."""
+    combined = combine_keywords([member.keywords for member in members])
+    airmass = [member.keywords["AIRMASS"] for member in members if "AIRMASS" in member.keywords]
+    keywords = reference_keywords(combined, "TELLURIC", useafter, f"Telluric absorption of {len(members)} exposures")
+    keywords = {key: value for key, value in keywords.items() if key not in LEFT_OUT} | {"DATAMODL": "TelluricModel"}
+    return product.Product(keywords | ({"AIRMASS": round(float(np.mean(airmass)), 4)} if airmass else {}), {}, {})
+
+
+def fill_reference(made, found, wavelength_um):
+    """Return a reference with the correction, its error and its wavelengths, and keywords of the star."""
+    known = np.isfinite(found.correction) & np.isfinite(found.error)
+    rows = {"SCI": found.correction, "ERR": found.error}
+    arrays = {name: row[np.newaxis].astype(np.float32) for name, row in rows.items()}
+    arrays["DQ"] = np.where(known, np.uint32(0), np.uint32(1))[np.newaxis]
+    arrays["WAVELENGTH"] = wavelength_um[np.newaxis].astype(np.float64)
+    seen = np.count_nonzero(found.star.depths)
+    error = float(np.nanmedian(found.error / found.correction))
+    keywords = {"TELRV": round(found.star.velocity_km_s, 2), "TELNLIN": int(seen), "TELERR": float(f"{error:.4g}")}
+    units = {"SCI": "", "ERR": "", "WAVELENGTH": "um"}
+    return replace(made, keywords=made.keywords | keywords, arrays=arrays, units=units)
+
+
+if __name__ == "__main__":
+    main()
