@@ -84,6 +84,7 @@ rule extract_slices:
         lines=f"{CONFIG}/lines/oh.ecsv",
         script=source("extract_slices"),
         library=source(
+            "drs/airglow",
             "drs/arcs",
             "drs/barycentre",
             "drs/calibration",
@@ -96,6 +97,7 @@ rule extract_slices:
             "drs/region",
             "drs/slicer",
             "drs/spectralrefs",
+            "drs/telluric",
             "drs/wavegrid",
             "drs/wavesol",
             "drs/wcs",
