@@ -94,6 +94,7 @@ rule extract_slices:
             "drs/region",
             "drs/slicer",
             "drs/spectralrefs",
+            "drs/traces",
             "drs/wavegrid",
             "drs/wavesol",
             "drs/wcs",
