@@ -80,7 +80,7 @@ def measure_wavelengths(night):
 
 
 def measure_pulls(pairs, left_out=None):
-    """Return the pulls of the usable samples in which sources are below the noise: without the ends of slices and some bins."""
+    """Return pulls of samples in which sources are below the noise, without the ends of slices and some bins (bool)."""
     pulls = []
     for cube, truth in pairs:
         values, error, dq = (cube.arrays[name] for name in ("SCI", "ERR", "DQ"))
