@@ -98,6 +98,7 @@ rule extract_slices:
             "drs/slicer",
             "drs/spectralrefs",
             "drs/telluric",
+            "drs/traces",
             "drs/wavegrid",
             "drs/wavesol",
             "drs/wcs",

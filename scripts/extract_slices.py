@@ -17,9 +17,12 @@ from drs.references import read_manifest
 from drs.schema import load_yaml
 from drs.slicer import extract_columns, rectify_frame
 from drs.spectralrefs import find_field, match_slices, read_spectral
+from drs.traces import measure_shift
 from drs.wavegrid import choose_grid
 
 logger = logging.getLogger("extract_slices")
+SPREAD_PIX = 0.7  # of traces that do not state it
+LEAST_SIGMA = 2.0  # of a shift of the slices that is taken out
 
 
 @cli.command()
@@ -33,7 +36,7 @@ logger = logging.getLogger("extract_slices")
 @click.option("--sky-method", type=click.Choice(["cube", "blank", "none"]), required=True, help="Sky subtraction.")
 @click.option("--blank-fraction", type=float, required=True, help="Faintest spaxels, which are blank.")
 @click.option("--fwhm-pix", type=float, required=True, help="Of a line of the sky, columns.")
-@click.option("--measure-shift", type=bool, required=True, help="Take out the frame's shift along the columns.")
+@click.option("--measure-shift", type=bool, required=True, help="Take out the frame's shift, rows and columns.")
 @click.option("--shift-slice-step", type=click.IntRange(1), required=True, help="It is measured in such slices.")
 @click.option("--maximum-shift-pix", type=float, required=True, help="Of lines of the sky from their wavelengths.")
 @click.option("--grid-start-um", type=float, required=True, help="First bin; 0: that all spaxels have.")
@@ -54,7 +57,10 @@ def main(rate, manifest, lines, cache, night_cache, instrument, sky_file, mark_r
         darks, files = read_calibrations([exposure], [manifest], ["dark"], roots)
         trace, trace_file = read_spectral(exposure, manifest, "trace", roots)
         wavesol, wavesol_file = read_spectral(exposure, manifest, "wavesol", roots)
-        image = calibrate(exposure.image, darks[0] | {"flat": trace.image})
+        dark_free = calibrate(exposure.image, darks[0])
+        image = calibrate(dark_free, {"flat": trace.image})
+        if parameters["measure_shift"]:
+            exposure, trace = move_slices(exposure, dark_free, trace)
         cube = with_calibration(exposure, ["dark"], darks).with_step("flat")
         cube, grid_um = extract(cube, image, trace, wavesol, lines, **parameters)
         cube = assign_wcs(cube, facts, field, grid_um)
@@ -62,6 +68,21 @@ def main(rate, manifest, lines, cache, night_cache, instrument, sky_file, mark_r
         cube = subtract_sky(cube, sky, **{key: parameters[key] for key in ("sky_method", "blank_fraction")})
         inputs = {"rate": rate, "reference": [*files, trace_file, wavesol_file]}
         product.write(output, cube, inputs=inputs | ({"sky": sky_file} if sky_file else {}))
+
+
+def move_slices(exposure, image, trace):
+    """Return the exposure and its traces moved to where its slices are, if lines of the sky tell it."""
+    edges = trace.arrays["EDGES"].astype(np.float64)
+    try:
+        rows, error = measure_shift(image.rate, image.dq, edges, spread_pix=trace.keywords.get("Q_TRSPRD", SPREAD_PIX))
+    except ReductionError as reason:
+        logger.warning("slices stay where the traces are: %s", reason)
+        return exposure, trace
+    logger.info("slices %.4f +- %.4f rows from their traces", rows, error)
+    shift = {"FRMSHIFT": round(rows, 5), "FRMSHERR": round(error, 5)}
+    if abs(rows) > LEAST_SIGMA * error:
+        trace = replace(trace, arrays=trace.arrays | {"EDGES": edges + rows})
+    return replace(exposure, keywords=exposure.keywords | shift), trace
 
 
 def extract(exposure, image, trace, wavesol, lines, **parameters):

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.polynomial import legendre
 from scipy.interpolate import make_lsq_spline
+from scipy.ndimage import median_filter
 from scipy.special import ndtr
 
 from drs.dq import Flag
@@ -22,6 +23,10 @@ MOST_TURNS = 30  # of a fit of edges
 CLIP_SIGMA = 4.0
 LEAST_LIGHT = 0.1  # of the median slice: less and the slice is missing
 SPREADS_PIX = 0.3, 3.0
+LINE_WINDOW_PIX = 31  # over which a continuum is smooth
+END_PIX = 3  # from the end of a slice, where its lines are seen
+MOST_SHIFT_PIX = 1.0
+MEDIAN_OVER_MAD = 1.4826 * np.sqrt(np.pi / 2)  # error of a median of n: times their MAD, over the root of n
 HALF_WINDOW_PIX = 5  # rows on either side of a gap that are fitted
 
 
@@ -84,6 +89,70 @@ def trace_slices(flat, dq, expected_row, *, n_block=32, order=3, most_offset_pix
     edges, good, spread = _follow_edges(profiles, middle, expected_row + offset)
     _check_light(profiles, edges)
     return _fit_polynomials(edges, good, (centre, flat.shape[1], order, expected_row, spread))
+
+
+def measure_shift(frame, dq, edges, *, spread_pix, n_block=5):
+    """Return how many rows the slices of a frame are off their edges, and its error: (float, float).
+
+    The ends of the slices in the lines of the sky: the continuum, that of sources too, is taken off along the columns.
+    An edge is where the light of the lines is in a block of columns; the median over the edges leaves out those at
+    which a source has lines.
+
+    Parameters
+    ----------
+    frame : ndarray, float32, (ny, nx)
+        Dark subtracted, not divided by a flat of the slices, which holds their ends.
+    dq : ndarray, uint32, (ny, nx)
+    edges : ndarray, float64, (slice, 2, nx)
+        Of a lamp, right to a pixel.
+    spread_pix : float
+        Sigma of the light across the slices.
+    n_block : int, optional
+        Blocks of columns.
+
+    Raises
+    ------
+    ReductionError
+        Fewer than four ends with lines.
+    """
+    lines = _take_lines(frame, dq)
+    away = []
+    for part in np.array_split(np.arange(lines.shape[1]), n_block):
+        start, lit = _weigh_edges(lines[:, part], edges[:, :, part])
+        found, good, _ = _fit_gaps(lines[:, part].mean(axis=1), start, spread_pix, free=False)
+        good &= lit & (np.abs(found - start) < MOST_SHIFT_PIX)
+        away.append(np.where(good, found - start, np.nan))
+    stacked = np.stack(away)
+    seen = np.isfinite(stacked).sum(axis=0) > n_block / 2
+    if seen.sum() < 4:
+        raise ReductionError(f"lines at {seen.sum()} ends of slices, at least 4 are needed to measure their shift")
+    each = np.nanmedian(stacked[:, seen], axis=0)
+    shift = np.median(each)
+    return float(shift), float(MEDIAN_OVER_MAD * np.median(np.abs(each - shift)) / np.sqrt(each.size))
+
+
+def _take_lines(frame, dq):
+    """Return a frame (float64) less the median along its rows; pixels without a value are bridged."""
+    usable = (dq & DEAD == 0) & np.isfinite(frame)
+    column, lines = np.arange(frame.shape[1]), np.zeros(frame.shape)
+    for y in np.flatnonzero(2 * usable.sum(axis=1) > column.size):
+        row = np.interp(column, column[usable[y]], frame[y, usable[y]].astype(float))
+        lines[y] = row - median_filter(row, LINE_WINDOW_PIX, mode="nearest")
+    return lines
+
+
+def _weigh_edges(lines, edges):
+    """Return the mean rows of edges (slice, 2), weighted with the light beside them, and where there is any."""
+    weight = np.zeros(edges.shape)
+    column = np.arange(edges.shape[2])
+    for side, sign in enumerate((1, -1)):
+        middle = np.rint(edges[:, side] + sign * END_PIX).astype(int)
+        for step in (-1, 0, 1):
+            weight[:, side] += lines[np.clip(middle + step, 0, len(lines) - 1), column]
+    weight = np.maximum(weight, 0)
+    total = weight.sum(axis=2)
+    lit = total > 0
+    return np.where(lit, (weight * edges).sum(axis=2) / np.where(lit, total, 1), edges.mean(axis=2)), lit
 
 
 def make_slice_flat(flat, error, dq, traces, coordinate, *, n_knot=64):

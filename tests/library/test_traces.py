@@ -8,8 +8,8 @@ from scipy.special import ndtr
 
 from drs.dq import Flag
 from drs.errors import ReductionError
-from drs.simulation.slices import REDUCED, make_lamp, map_wavelength, place_edges, render_slices
-from drs.traces import find_inside, make_slice_flat, place_traces, trace_slices
+from drs.simulation.slices import REDUCED, make_lamp, make_lines, map_wavelength, place_edges, render_slices
+from drs.traces import find_inside, make_slice_flat, measure_shift, place_traces, trace_slices
 
 SHAPE = (96, 130)
 THROUGHPUT = np.array([1.0, 0.8, 1.1, 0.95, 1.05])
@@ -140,3 +140,23 @@ def test_a_flat_without_pixels_is_refused(traces):
     flat, error, dq = make_flat()
     with pytest.raises(ReductionError, match=r"0 usable pixels of slices for a lamp spectrum"):
         make_slice_flat(flat, error, dq | np.uint32(Flag.DO_NOT_USE), traces, np.ones(SHAPE))
+
+
+@pytest.mark.parametrize("rows", [-0.3, 0.0, 0.12])
+def test_the_shift_of_slices_is_found_by_lines_of_the_sky(rows):
+    lines = [1.6085, 1.6140, 1.6194, 1.6235, 1.6317, 1.6360, 1.6415, 1.6480, 1.6502]
+    frame = render_slices(REDUCED, SHAPE, make_lines(REDUCED, lines, [400.0] * len(lines)), shift_pix=(rows, 0.1))
+    frame += 6 * (frame > 0)
+    star = np.exp(-0.5 * ((np.arange(SHAPE[0])[:, np.newaxis] - TRUE[2, 1]) / 3) ** 2)  # at the end of a slice
+    sigma = np.sqrt(0.25 + (frame + 300 * star) / 70)
+    noisy = frame + 300 * star + np.random.default_rng(2).normal(size=SHAPE) * sigma
+    dq = np.zeros(SHAPE, np.uint32)
+    dq[::7, ::11], noisy[::7, ::11] = Flag.DO_NOT_USE, 1e5
+    found, error = measure_shift(noisy.astype(np.float32), dq, TRUE, spread_pix=0.68)
+    assert found == pytest.approx(rows, abs=0.05)  # measured 0.02 to 0.03 more, where lines are tilted
+    assert 0.001 < error < 0.03
+
+
+def test_without_lines_no_shift_is_measured():
+    with pytest.raises(ReductionError, match="lines at 0 ends of slices, at least 4 are needed"):
+        measure_shift(np.zeros(SHAPE, np.float32), np.zeros(SHAPE, np.uint32), TRUE, spread_pix=0.68)

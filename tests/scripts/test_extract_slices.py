@@ -39,9 +39,9 @@ def make_star(**options):
 
 @pytest.fixture(scope="module")
 def exposures(tmp_path_factory):
-    """Return (science, sky, truth, manifest, cache); science is 0.15 columns off its wavelengths, sky 0.1."""
+    """Return (science, sky, truth, manifest, cache); science is 0.1 rows and 0.15 columns off."""
     folder = tmp_path_factory.mktemp("slices")
-    frame, truth = make_star(shift_pix=(0.0, 0.15))
+    frame, truth = make_star(shift_pix=(0.1, 0.15))
     science = write_rate(folder / "science.fits", frame, 1, "SCI")
     sky = write_rate(folder / "sky.fits", make_frame(OH, [LISTS / "oh.ecsv"], shift_pix=(0.0, 0.1)), 2, "SKY")
     return science, sky, truth, *write_references(folder, old=False)
@@ -89,8 +89,10 @@ def test_the_star_has_its_light_its_line_and_its_place(extract, exposures, tmp_p
 
 
 def test_the_shift_of_the_frame_is_found_by_lines_of_the_sky(extract, exposures):
-    for rate, expected in zip(exposures[:2], (0.15, 0.1), strict=True):
+    for rate, rows, expected in zip(exposures[:2], (0.1, 0.0), (0.15, 0.1), strict=True):
         cube = extract(rate)[1]
+        assert cube.keywords["FRMSHIFT"] == pytest.approx(rows, abs=0.06)  # lines are tilted
+        assert cube.keywords["FRMSHERR"] < 0.03
         assert cube.keywords["WAVSHIFT"] == pytest.approx(expected, abs=0.03)
         assert cube.keywords["WAVSHERR"] < 0.01
     assert "WAVSHIFT" not in extract(exposures[0], measure_shift="false")[1].keywords
@@ -122,7 +124,8 @@ def test_without_lines_of_the_sky_the_wavelengths_stay(extract, tmp_path, caplog
     result, cube = extract(flat)
     assert result.exit_code == 0
     assert "wavelengths not checked" in caplog.text
-    assert "WAVSHIFT" not in cube.keywords
+    assert "slices stay where the traces are" in caplog.text
+    assert not {"WAVSHIFT", "FRMSHIFT"} & set(cube.keywords)
 
 
 def test_a_frame_that_is_far_off_its_wavelengths_is_refused(extract, tmp_path):

@@ -22,7 +22,7 @@ def test_a_cache_is_served_until_interrupted_and_not_changed(tmp_path, monkeypat
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             url = re.search(r"on (http://127.0.0.1:\d+)", process.stderr.readline())[1]
-            assert len(Server(url).list_mappings("ligeriri_0001.pmap")) == 21
+            assert len(Server(url).list_mappings("ligeriri_0001.pmap")) == 22
             os.kill(process.pid, signal.SIGINT)
             log = process.stderr.read()
         finally:

@@ -81,14 +81,15 @@ def test_errors_hold_where_the_sky_is_faint(slicer_night, pairs):
     sky = product.read(next((slicer_night[0] / "level2").glob("*_SKY_*"))).arrays["SCI"]
     bright = np.nanmedian(sky, axis=(1, 2)) > 10
     pulls = measure_pulls(pairs, bright)
-    assert pulls.size > 3000
+    assert pulls.size > 2000
     assert pulls.std() == pytest.approx(1.0, abs=0.05)
-    assert abs(pulls.mean()) < 0.15
-    assert measure_pulls(pairs).std() < 1.2  # lines of OH, which fall on other parts of pixels in the sky's frame
+    assert abs(pulls.mean()) < 0.25  # of the scale of the sky, which is common to all samples; measured 0.13
+    assert measure_pulls(pairs).std() < 1.2  # lines of OH, on other parts of pixels in the sky's frame; measured 1.14
 
 
 def test_the_header_of_a_cube(slicer_night):
     cube = product.read(slicer_night[0] / f"level2/{SCIENCE[0]}_LVL2_0001-00.fits", models="IFUCubeModel")
+    assert cube.keywords["FRMSHIFT"] == pytest.approx(0.08, abs=0.05)
     assert cube.keywords["WAVSHIFT"] == pytest.approx(0.15, abs=0.03)
     assert cube.keywords["SKYFROM"] == "sky cube"
     assert cube.keywords["R_SPTRAC"].startswith("iris_ifs_trace_20240924t230000")
