@@ -30,6 +30,7 @@ rule extract_cube:
             "drs/flat",
             "drs/lenslet",
             "drs/region",
+            "drs/skyspline",
             "drs/spectralrefs",
             "drs/telluric",
             "drs/wavegrid",

@@ -9,6 +9,7 @@ from drs.cube import divide_telluric, subtract_sky
 from drs.dq import Flag
 from drs.errors import ReductionError
 from drs.product import Product
+from drs.wavegrid import resample_spectra
 
 SHAPE = (24, 4, 5)
 WCS = {"CRVAL3": 1.6, "CDELT3": 2e-4, "CRPIX3": 1.0}
@@ -81,3 +82,22 @@ def test_a_cube_without_a_telluric_star_says_why():
     assert kept.keywords["S_TELLUR"] == "SKIPPED: no telluric reference"
     kept = divide_telluric(make_cube(), make_air(), wanted=False, reason="")
     assert kept.keywords["S_TELLUR"] == "SKIPPED: by configuration"
+
+
+def test_blank_spaxels_that_sample_a_line_in_other_parts():
+    rng, step = np.random.default_rng(7), 2e-4
+    wavelength = 1.6 + step * (np.arange(-1, 25) + rng.uniform(-0.5, 0.5, (20, 1)))
+    line = 10 + 300 * np.exp(-0.5 * ((wavelength - 1.6018) / (1.5 * step)) ** 2)
+    error, dq = np.ones(line.shape, np.float32), np.zeros(line.shape, np.uint32)
+    flux = (line + rng.normal(size=line.shape)).astype(np.float32)
+    grid_um = 1.6 + step * np.arange(SHAPE[0])
+    bins = resample_spectra(flux, error, dq, wavelength, grid_um)
+    arrays = {name: plane.T.reshape(SHAPE).copy() for name, plane in zip(("SCI", "ERR", "DQ"), bins, strict=False)}
+    cube = Product({"DATAMODL": "IFUCubeModel", "IMTYPE": "SCI"}, arrays, {"SCI": "electron/s"}, WCS)
+    native, left = (flux, error, dq, wavelength), []
+    for spectra in (native, None):
+        less = subtract_sky(cube, None, sky_method="blank", blank_fraction=0.5, native=spectra)
+        left.append(np.nanstd(less.arrays["SCI"][7:12]))
+        assert less.keywords["SKYFROM"] == "blank spaxels"
+    assert left[0] < 1.3  # noise
+    assert left[1] > 3 * left[0]  # the median mixes the parts
