@@ -2,11 +2,11 @@
 
 REQUIRED INPUTS:
   rate     = level1/{obs}_LVL1_{exp}.fits      e-/s, (y, x)
-  manifest = references/level2/{obs}_{exp}.json   dark, rectmat, wavesol
+  manifest = references/level2/{obs}_{exp}.json   dark, rectmat, wavesol, telluric
   sky      = level2/{obs}_LVL2_{exp}.fits      only where the plan has a sky exposure: its cube
 OUTPUTS:
   cube     = level2/{obs}_LVL2_{exp}.fits      e-/s, (wavelength, y, x), sky-subtracted, with coordinates
-STEPS: extract_cube (dark, shift, extraction, wavelengths, resampling, sky, wcs)
+STEPS: extract_cube (dark, shift, extraction, wavelengths, resampling, wcs, sky, telluric)
 """
 
 OWN_OPTIONS = ("sky",)  # no plain options
