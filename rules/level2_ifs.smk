@@ -2,12 +2,12 @@
 
 REQUIRED INPUTS:
   rate     = level1/{obs}_LVL1_{exp}.fits      e-/s, (y, x)
-  manifest = references/level2/{obs}_{exp}.json   dark, rectmat or trace, wavesol
+  manifest = references/level2/{obs}_{exp}.json   dark, rectmat or trace, wavesol, telluric
   sky      = level2/{obs}_LVL2_{exp}.fits      only where the plan has a sky exposure: its cube
 OUTPUTS:
   cube     = level2/{obs}_LVL2_{exp}.fits      e-/s, (wavelength, y, x), sky-subtracted, with coordinates
-STEPS: extract_cube (dark, shift, extraction, wavelengths, resampling, sky, wcs)
-  extract_slices (dark, flat, wavelengths, shift, rectification, sky, wcs)
+STEPS: extract_cube (dark, shift, extraction, wavelengths, resampling, wcs, sky, telluric)
+  extract_slices (dark, flat, wavelengths, shift, rectification, wcs, sky)
 """
 
 OWN_OPTIONS = ("sky",)  # no plain options
@@ -32,6 +32,7 @@ rule extract_cube:
             "drs/flat",
             "drs/lenslet",
             "drs/region",
+            "drs/skyspline",
             "drs/spectralrefs",
             "drs/telluric",
             "drs/wavegrid",
@@ -95,6 +96,7 @@ rule extract_slices:
             "drs/flat",
             "drs/lines",
             "drs/region",
+            "drs/skyspline",
             "drs/slicer",
             "drs/spectralrefs",
             "drs/telluric",

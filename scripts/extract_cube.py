@@ -63,10 +63,11 @@ def main(rate, manifest, cache, night_cache, instrument, sky_file, mark_refusal,
         wavesol, wavesol_file = read_spectral(exposure, manifest, "wavesol", roots)
         image = calibrate(exposure.image, darks[0])
         cube = with_calibration(exposure, ["dark"], darks)
-        cube, grid_um = extract(cube, image, matrix, wavesol, **parameters)
+        cube, grid_um, native = extract(cube, image, matrix, wavesol, **parameters)
         cube = assign_wcs(cube, facts, field, grid_um)
         sky = product.read(sky_file, models="IFUCubeModel", unit="electron/s") if sky_file else None
-        cube = subtract_sky(cube, sky, **{key: parameters[key] for key in ("sky_method", "blank_fraction")})
+        options = {key: parameters[key] for key in ("sky_method", "blank_fraction")}
+        cube = subtract_sky(cube, sky, native=native, **options)
         optional, more = read_optional(manifest, ["telluric"] if parameters["telluric"] else [], roots)
         reason = explain_absence(read_manifest(manifest), "telluric")
         cube = divide_telluric(cube, optional.get("telluric"), wanted=parameters["telluric"], reason=reason)
@@ -75,7 +76,10 @@ def main(rate, manifest, cache, night_cache, instrument, sky_file, mark_refusal,
 
 
 def extract(exposure, image, matrix, wavesol, **parameters):
-    """Return the exposure with the cube of an Image and the middles of its bins in um; see the options of `main`."""
+    """Return the exposure with the cube of an Image, the middles of its bins in um, and the spectra before resampling.
+
+    See the options of `main`.
+    """
     rectmat, offsets = matrix.arrays["RECTMAT"], matrix.arrays["OFFSETS"]
     optics, wavelength_um = make_matrix(rectmat, offsets), match_wavelengths(wavesol, offsets, rectmat.shape[1:])
     frame, shift = image[:3], {}
@@ -91,7 +95,7 @@ def extract(exposure, image, matrix, wavesol, **parameters):
     arrays = [np.ascontiguousarray(array.T).reshape(grid_um.size, *rectmat.shape[2:]) for array in bins[:3]]
     keywords = exposure.keywords | shift | {"NOISCORR": max(round(bins.correlation, 4), 1.0), "AIRORVAC": "VACUUM"}
     cube = replace(exposure, keywords=keywords).with_image(Image(*arrays)).with_step("extract", **parameters)
-    return cube.with_step("wavecal").with_step("resample"), grid_um
+    return cube.with_step("wavecal").with_step("resample"), grid_um, (*spectra, wavelength_um)
 
 
 if __name__ == "__main__":

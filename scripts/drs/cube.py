@@ -12,7 +12,9 @@ from drs.dq import Flag
 from drs.errors import ReductionError
 from drs.image import Image
 from drs.product import with_history
+from drs.skyspline import model_sky
 from drs.telluric import correct_telluric
+from drs.wavegrid import resample_spectra
 
 logger = logging.getLogger(__name__)
 SKIES = ("SKY", "BKG")
@@ -20,7 +22,7 @@ SPECTRAL = ("CRVAL3", "CDELT3", "CRPIX3")
 SAME_TO = 1e-9  # a header holds 15 digits
 
 
-def subtract_sky(cube, sky, *, sky_method, blank_fraction):
+def subtract_sky(cube, sky, *, sky_method, blank_fraction, native=None):
     """Return a cube (Product) less its sky; a refused sky cube gives way to the spectrum of the blank spaxels.
 
     Parameters
@@ -32,6 +34,9 @@ def subtract_sky(cube, sky, *, sky_method, blank_fraction):
     sky_method : {'cube', 'blank', 'none'}
     blank_fraction : float
         Of the spaxels, the faintest, which are taken as blank.
+    native : tuple of ndarray, optional
+        Spectra of the spaxels before they were put on one grid: flux, error, flags, wavelengths in um, (spectrum,
+        column). The sky of the blank spaxels is then a spline through these; else their median.
 
     Raises
     ------
@@ -48,7 +53,10 @@ def subtract_sky(cube, sky, *, sky_method, blank_fraction):
     blank = find_blank(image, fraction=blank_fraction)
     used = {"blank_fraction": blank_fraction}
     if sky is None:
-        taken = subtract_spectrum(image, take_spectrum(image, blank))
+        if native is None:
+            taken = subtract_spectrum(image, take_spectrum(image, blank))
+        else:
+            taken = subtract_cube(image, model_blank(native, blank, find_wavelengths(cube)))
         return _with_sky(cube, taken, "blank spaxels", **used)
     same = sky.arrays["SCI"].shape == cube.arrays["SCI"].shape
     if not same or any(not math.isclose(sky.wcs[key], cube.wcs[key], rel_tol=SAME_TO) for key in SPECTRAL):
@@ -59,6 +67,26 @@ def subtract_sky(cube, sky, *, sky_method, blank_fraction):
     logger.info("%s", "; ".join(lines))
     less = _with_sky(cube, subtract_cube(image, scaled), "sky cube", **used, factors=[s.factor for s in scales])
     return with_history(less, lines)
+
+
+def model_blank(native, blank, grid_um):
+    """Return the sky (Image) of a cube by the spectra of its blank samples, each as its own columns see it.
+
+    Parameters
+    ----------
+    native : tuple of ndarray
+        As of `subtract_sky`.
+    blank : ndarray, bool, (n_wave, ny, nx)
+        From `drs.cubesky.find_blank`.
+    grid_um : ndarray, float64, (n_wave)
+    """
+    wavelength_um = native[3]
+    step_um = grid_um[1] - grid_um[0]
+    nearest = np.rint((np.nan_to_num(wavelength_um) - grid_um[0]) / step_um).clip(0, grid_um.size - 1).astype(int)
+    chosen = blank.reshape(grid_um.size, -1)[nearest, np.arange(len(wavelength_um))[:, np.newaxis]]
+    sky, error = model_sky(*native, chosen)
+    bins = resample_spectra(sky, error, np.zeros(sky.shape, np.uint32), wavelength_um, grid_um)
+    return Image(*(np.ascontiguousarray(plane.T).reshape(blank.shape) for plane in bins[:3]))
 
 
 def divide_telluric(cube, reference, *, wanted, reason):

@@ -44,13 +44,25 @@ def find_blank(cube, *, fraction):
 
 
 def _choose_faintest(cube, bins, fraction):
-    """Return which spaxels (ny, nx), bool, are the faintest in the mean of some bins."""
-    used = ~cube.unusable & bins[:, np.newaxis, np.newaxis]
+    """Return which spaxels (ny, nx), bool, are the faintest in a weighted mean of some bins.
+
+    A bin counts by how much the spaxels agree in it: in a sky line they differ by the parts of it that their bins hold,
+    and the faintest would be those that sample it alike.
+    """
+    used = ~cube.unusable[bins]
     n = used.sum(axis=0)
     known = 2 * n > np.count_nonzero(bins)
     if not known.any():
         raise ReductionError("no spaxel of the cube has a value: the sky cannot be measured")
-    white = np.where(used, cube.rate, 0).sum(axis=0, dtype=np.float64) / np.maximum(n, 1)
+    values = np.where(used, cube.rate[bins], np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of bins without a value
+        excess = values - np.nanmedian(values, axis=(1, 2), keepdims=True)
+        scatter = np.nanmedian(np.abs(excess), axis=(1, 2), keepdims=True).astype(np.float64)
+    least = np.nanmedian(scatter) if np.isfinite(scatter).any() else 1.0
+    weight = np.where(used, 1 / np.maximum(np.nan_to_num(scatter, nan=np.inf), max(least, 1e-9) / 10) ** 2, 0)
+    total = weight.sum(axis=0)
+    white = np.where(used, weight * np.nan_to_num(excess), 0).sum(axis=0) / np.where(total > 0, total, 1)
     return known & (white <= np.quantile(white[known], fraction))
 
 

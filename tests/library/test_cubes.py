@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy.special import ndtr
 
 from drs.cubes import combine_cubes, make_grid, move_cube
@@ -149,3 +151,21 @@ def test_refused():
     short = [tuple(array[:3] for array in cubes[0]), *cubes[1:]]
     with pytest.raises(ReductionError, match="cubes have different wavelengths"):
         combine_cubes(short, make_grid([SHAPE[1:]] * 5, OFFSETS), [60.0] * 5, clip_sigma=5, spare=1)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    shape=st.tuples(st.integers(2, 6), st.integers(2, 7)), shift=st.tuples(*[st.floats(0, 3)] * 2), bad=st.booleans()
+)
+def test_light_within_the_grid_is_kept_for_any_shape_and_shift(shape, shift, bad):
+    flux = np.arange(1.0, 1 + np.prod(shape)).reshape(1, *shape).astype(np.float32)
+    dq = np.zeros(flux.shape, np.uint32)
+    dq[0, 0, 0] = Flag.DO_NOT_USE if bad else 0
+    moved, _, cover, _ = move_cube(flux, np.ones_like(flux), dq, np.array(shift), (12, 13))
+    light = flux.sum() - (flux[0, 0, 0] if bad else 0)
+    assert cover.sum() == pytest.approx(flux.size - bad, rel=1e-5)
+    known = np.isfinite(moved)
+    assert np.all(moved[known] <= flux.max() * (1 + 1e-5))
+    assert (np.where(known, moved, 0) * cover).sum() <= light * (1 + 1e-5)
+    whole = move_cube(flux, np.ones_like(flux), dq, np.rint(shift), (12, 13))
+    assert np.nansum(whole[0] * whole[2]) == pytest.approx(light, rel=1e-6)

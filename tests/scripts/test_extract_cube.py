@@ -109,6 +109,8 @@ def test_blank_spaxels_give_the_sky_where_there_is_no_sky_cube(extract, exposure
     others = np.delete(cube.arrays["SCI"].reshape(len(star), -1), STAR, axis=1)
     assert abs(others.mean()) < 0.02 * SKY["continuum_e_per_s"] + 1
     assert cube.keywords["SKYFROM"] == "blank spaxels"
+    errors = np.delete(cube.arrays["ERR"].reshape(len(star), -1), STAR, axis=1)
+    assert (others / errors).std() == pytest.approx(1.0, abs=0.1)  # 1.8 with a median of spaxels on one grid
 
 
 @pytest.mark.parametrize("options", [{"method": "iterations", "n_iterations": 50}, {"nonnegative": "yes"}])
