@@ -7,7 +7,8 @@ import click
 from drs import cli, product
 from drs.background import Dithers, subtract_sky
 from drs.calibration import calibrate, read_calibrations, read_optional, with_calibration, with_references
-from drs.coordinates import with_photometry, with_wcs
+from drs.catalogue import read_catalogue
+from drs.coordinates import with_astrometry, with_photometry, with_wcs
 from drs.errors import ReductionError
 from drs.references import read_manifest
 from drs.schema import load_yaml
@@ -30,6 +31,11 @@ METHODS = ("frame", "iterative", "median", "none")
 @click.option("--sky-frames", type=click.IntRange(1), required=True, help="Dithers that make the sky, at most.")
 @click.option("--sky-minimum", type=click.IntRange(1), required=True, help="Dithers that a pixel's sky needs.")
 @click.option("--sky-offset-pix", type=float, required=True, help="Least distance of a dither.")
+@click.option("--astrometry-catalogue", type=cli.existing_file, default=None, help="Stars that the WCS is tied to.")
+@click.option("--astrometry-search-pix", type=cli.Finite(1), required=True, help="Largest shift.")
+@click.option("--astrometry-search-deg", type=cli.Finite(0), required=True, help="Largest rotation.")
+@click.option("--astrometry-scale", type=bool, required=True, help="Fit the scale as well.")
+@click.option("--astrometry-minimum", type=click.IntRange(3), required=True, help="Fewest stars.")
 @cli.refusal_option
 @cli.output_option
 def main(rate, manifest, cache, night_cache, instrument, mark_refusal, output, **options):
@@ -38,6 +44,7 @@ def main(rate, manifest, cache, night_cache, instrument, mark_refusal, output, *
     exposure = replace(exposure, keywords=exposure.keywords | {"DATALVL": 2})
     exposure = with_references(exposure, read_manifest(manifest))
     caches, facts = [night_cache, cache], load_yaml(instrument)
+    astrometry = take_options(options, "astrometry_")
     with product.mark_refusal(output, exposure, mark=mark_refusal):
         if exposure.refusal:
             raise ReductionError(exposure.refusal)
@@ -48,9 +55,24 @@ def main(rate, manifest, cache, night_cache, instrument, mark_refusal, output, *
         calibrated = subtract_sky(calibrated, image, **sky)
         optional, more = read_optional(manifest, ["distortion", "flux"], caches)
         calibrated = with_wcs(calibrated, facts, optional.get("distortion"))
+        calibrated = tie_to_stars(calibrated, **astrometry)
         calibrated = with_photometry(calibrated, optional.get("flux"))
         inputs = {"rate": rate, "reference": [*files, *more]} | list_sky_inputs(sky)
+        inputs |= {"catalogue": astrometry["catalogue"]} if astrometry["catalogue"] else {}
         product.write(output, calibrated, inputs=inputs)
+
+
+def take_options(options, prefix):
+    """Return the options of one step, which are taken out of all."""
+    return {key.removeprefix(prefix): options.pop(key) for key in list(options) if key.startswith(prefix)}
+
+
+def tie_to_stars(calibrated, *, catalogue, scale, **limits):
+    """Return an image with its coordinates tied to a catalogue, where there is one."""
+    if catalogue is None:
+        return calibrated
+    stars = read_catalogue(catalogue)
+    return with_astrometry(calibrated, stars, name=catalogue.name, fit_scale=scale, **limits)
 
 
 def describe_sky(instrument, caches, *, sky_method, sky_frame, mask, dithers, manifests, **limits):

@@ -1,11 +1,20 @@
-"""Coordinates and flux calibration of an image, as far as its references go."""
+"""Coordinates and flux calibration of an image, as far as its references go, and its tie to a catalogue."""
 
+import logging
 from dataclasses import replace
 
+import numpy as np
+
+from drs import product
+from drs.astrometry import tie_coordinates
+from drs.catalogue import move_to_date
 from drs.distortion import add_distortion
+from drs.errors import ReductionError
+from drs.offsets import find_stars
 from drs.region import find_region
 from drs.wcs import find_wcs
 
+logger = logging.getLogger(__name__)
 PHOTOMETRY = ("PHOTZP", "PHOTZPE", "PHOTFNU", "PHOTSYS", "PHOTAIR", "PHOTEXT", "PHOTAPR", "PHOTAPC", "PHOTNST")
 
 
@@ -31,6 +40,46 @@ def with_wcs(exposure, instrument, distortion=None):
     wcs, error_pix = add_distortion(wcs, *(values[region] for values in maps))
     order, error_pix = wcs["A_ORDER"], round(error_pix, 6)
     return replace(exposure.with_step("distortion", sip_order=order, sip_error_pix=error_pix), wcs=wcs)
+
+
+def with_astrometry(exposure, catalogue, *, name, search_pix, search_deg, fit_scale, minimum):
+    """Return an exposure whose coordinates are tied to a catalogue; one without match keeps them, and says why.
+
+    Parameters
+    ----------
+    exposure : Product
+        Level 2, with WCS.
+    catalogue : drs.catalogue.Catalogue
+    name : str
+        Of the catalogue, for the header.
+    search_pix, search_deg, fit_scale, minimum
+        As in `drs.astrometry.tie_coordinates`.
+    """
+    image, limits = exposure.image, {"search_pix": search_pix, "search_deg": search_deg, "minimum": minimum}
+    used = {"catalogue": name, "fit_scale": fit_scale} | limits
+    stars = move_to_date(catalogue, exposure.keywords["EXPDTST"])
+    places = np.stack([stars.ra_deg, stars.dec_deg, stars.mag])
+    try:
+        if image.unusable.all():
+            raise ReductionError("all pixels are masked")
+        noise = float(np.median(image.error[~image.unusable]))
+        found = find_stars(image.rate, image.error, image.unusable)
+        facts = {"noise": noise, "fit_scale": fit_scale} | limits
+        tie = tie_coordinates(exposure.wcs, image.rate.shape, found, places, **facts)
+    except ReductionError as error:
+        logger.warning("astrometry: %s: the coordinates of the header stay", error)
+        exposure = product.with_history(exposure, [f"astrometry with {name}: {error}: coordinates of the header stay"])
+        return exposure.with_step("astrometry", skipped="no match, see HISTORY", **used)
+    text = (
+        f"astrometry: {tie.n_stars} stars of {name}, rms {tie.rms_mas:.2f} mas; moved by {tie.east_mas:.2f} mas east, "
+        f"{tie.north_mas:.2f} mas north (each +- {tie.error_mas:.2f}), turned by {tie.rotation_deg:.5f} deg, "
+        f"scale x {tie.scale:.6f}"
+    )
+    logger.info("%s", text)
+    known = {"ASTRNST": tie.n_stars, "ASTRRMS": round(tie.rms_mas, 4), "ASTRERR": round(tie.error_mas, 4)}
+    exposure = replace(exposure, keywords=exposure.keywords | known, wcs=tie.wcs)
+    used |= {key: getattr(tie, key) for key in ("east_mas", "north_mas", "rotation_deg", "scale")}
+    return product.with_history(exposure, [text]).with_step("astrometry", **used)
 
 
 def with_photometry(exposure, photometry=None):

@@ -46,6 +46,7 @@ STEP_KEYWORDS = {
     "sky": "S_SKYSUB",
     "wcs": "S_WCS",
     "distortion": "S_DISTOR",
+    "astrometry": "S_ASTROM",
     "flux": "S_FLUXCL",
     "extract": "S_EXTRAC",
     "wavecal": "S_WAVCAL",

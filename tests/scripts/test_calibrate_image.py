@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.wcs import WCS
 
 from calibrate_image import main
 from drs import product
 
 IRIS = Path(__file__).resolve().parents[2] / "config" / "instruments" / "iris.yaml"
 LIMITS = {"sky_frames": 8, "sky_minimum": 3, "sky_offset_pix": 4}
+LIMITS |= {"astrometry_search_pix": 20, "astrometry_search_deg": 0, "astrometry_scale": False, "astrometry_minimum": 3}
 
 
 @pytest.fixture
@@ -156,3 +158,28 @@ def test_a_subarray_takes_its_part_of_the_calibrations(calibrate, write_rate):
     np.testing.assert_allclose(part.arrays["SCI"], full.arrays["SCI"][4:20, 3:27], atol=0.2)
     assert part.wcs["CRPIX1"] == pytest.approx(full.wcs["CRPIX1"] - 3)
     assert part.wcs["CRPIX2"] == pytest.approx(full.wcs["CRPIX2"] - 4)
+
+
+def test_coordinates_are_tied_to_a_catalogue(calibrate, write_rate, tmp_path):
+    y, x = np.array([(5, 8), (6, 24), (18, 9), (17, 26)]).T
+    rate = scene(star=0)
+    rate[y, x] += 4000
+    for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+        rate[y + dy, x + dx] += 1500
+    path, table = write_rate(rate), tmp_path / "stars.csv"
+    _, before = calibrate(path)
+    assert "S_ASTROM" not in before.keywords
+    places = WCS(before.wcs).wcs_pix2world(x + 3.2, y - 2.4, 0)
+    table.write_text("ra,dec\n" + "".join(f"{ra:.9f},{dec:.9f}\n" for ra, dec in zip(*places, strict=True)))
+    result, image = calibrate(path, astrometry_catalogue=table)
+    assert result.exit_code == 0, result.output
+    assert (image.keywords["ASTRNST"], image.keywords["S_ASTROM"]) == (4, "COMPLETE")
+    assert np.stack(WCS(image.wcs).wcs_world2pix(*places, 0)) == pytest.approx(np.stack([x, y]), abs=0.05)
+    table.write_text("ra,dec\n10.0,20.0\n")
+    result, image = calibrate(path, astrometry_catalogue=table)
+    assert result.exit_code == 0, result.output
+    assert image.keywords["S_ASTROM"].startswith("SKIPPED")
+    assert image.wcs == before.wcs
+    table.write_text("nothing")
+    result, _ = calibrate(path, astrometry_catalogue=table)
+    assert (result.exit_code, "has no column ra_deg" in result.output) == (1, True)
