@@ -7,14 +7,11 @@ REQUIRED INPUTS:
 OUTPUTS:
   mask     = level2/masks/{group}_MASK.fits    objects of a dithered field, for the iterative sky
   image    = level2/{obs}_LVL2_{exp}.fits      e-/s, (y, x), sky-subtracted, with coordinates
-STEPS: make_object_mask, calibrate_image (dark, flat, sky, wcs, astrometry)
+STEPS: make_object_mask, calibrate_image (dark, flat, sky, cosmic rays, wcs, astrometry)
 """
 
 SKY = {key: value for key, value in config["calibrate_image"].items() if key.startswith("sky_")}
-CALIBRATE = {
-    key: value for key, value in config["calibrate_image"].items() if key not in ("sky", "astrometry_catalogue")
-}
-ASTROMETRY = config["calibrate_image"]["astrometry_catalogue"]
+GIVEN = ("sky", "astrometry_catalogue")  # not as they stand
 SKY_SETTINGS = {"quality": config["quality"], "sky": config["calibrate_image"]["sky"], **SKY}
 
 
@@ -80,7 +77,7 @@ rule calibrate_image:
         sky=lambda wildcards: PLAN.sky(wildcards, SKY_SETTINGS)[1],
         dithers=lambda wildcards: PLAN.rates_of(PLAN.dithers(wildcards, SKY_SETTINGS)),
         dither_manifests=lambda wildcards: PLAN.references_of(PLAN.dithers(wildcards, SKY_SETTINGS)),
-        astrometry=[ASTROMETRY] if ASTROMETRY else [],
+        astrometry=[path for path in [config["calibrate_image"]["astrometry_catalogue"]] if path],
         instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument(wildcards)}.yaml",
         script=source("calibrate_image"),
         library=source(
@@ -89,6 +86,7 @@ rule calibrate_image:
             "drs/calibration",
             "drs/catalogue",
             "drs/coordinates",
+            "drs/cosmics",
             "drs/dark",
             "drs/distortion",
             "drs/flat",
@@ -120,7 +118,7 @@ rule calibrate_image:
         ],
         sky_method=lambda wildcards: PLAN.sky(wildcards, SKY_SETTINGS)[0],
         astrometry=lambda wildcards, input: [f"--astrometry-catalogue={path}" for path in input.astrometry],
-        options=options(CALIBRATE),
+        options=options({key: value for key, value in config["calibrate_image"].items() if key not in GIVEN}),
         cache=CACHE,
         night_cache=NIGHT_CACHE,
     shell:

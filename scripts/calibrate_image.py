@@ -1,18 +1,22 @@
 """Calibrate one imager exposure: rate less dark, divided by flat, less sky, with coordinates and zero point."""
 
+import logging
 from dataclasses import replace
 
 import click
 
 from drs import cli, product
+from drs.astrometry import Search
 from drs.background import Dithers, subtract_sky
 from drs.calibration import calibrate, read_calibrations, read_optional, with_calibration, with_references
 from drs.catalogue import read_catalogue
 from drs.coordinates import with_astrometry, with_photometry, with_wcs
+from drs.cosmics import flag_hits
 from drs.errors import ReductionError
 from drs.references import read_manifest
 from drs.schema import load_yaml
 
+logger = logging.getLogger("calibrate_image")
 METHODS = ("frame", "iterative", "median", "none")
 
 
@@ -36,6 +40,10 @@ METHODS = ("frame", "iterative", "median", "none")
 @click.option("--astrometry-search-deg", type=cli.Finite(0), required=True, help="Largest rotation.")
 @click.option("--astrometry-scale", type=bool, required=True, help="Fit the scale as well.")
 @click.option("--astrometry-minimum", type=click.IntRange(3), required=True, help="Fewest stars.")
+@click.option("--cosmic-rays", type=bool, required=True, help="Flag cosmic rays in the image alone.")
+@click.option("--cosmic-sigma", type=cli.Finite(1), required=True, help="Least Laplacian over noise.")
+@click.option("--cosmic-neighbour-fraction", type=cli.Finite(0, 1), required=True, help="Part of that beside hits.")
+@click.option("--cosmic-contrast", type=cli.Finite(0), required=True, help="Least Laplacian over fine structure.")
 @cli.refusal_option
 @cli.output_option
 def main(rate, manifest, cache, night_cache, instrument, mark_refusal, output, **options):
@@ -44,7 +52,7 @@ def main(rate, manifest, cache, night_cache, instrument, mark_refusal, output, *
     exposure = replace(exposure, keywords=exposure.keywords | {"DATALVL": 2})
     exposure = with_references(exposure, read_manifest(manifest))
     caches, facts = [night_cache, cache], load_yaml(instrument)
-    astrometry = take_options(options, "astrometry_")
+    astrometry, cosmic = (take_options(options, prefix) for prefix in ("astrometry_", "cosmic_"))
     with product.mark_refusal(output, exposure, mark=mark_refusal):
         if exposure.refusal:
             raise ReductionError(exposure.refusal)
@@ -52,7 +60,7 @@ def main(rate, manifest, cache, night_cache, instrument, mark_refusal, output, *
         image = calibrate(exposure.image, references[0])
         calibrated = with_calibration(exposure, ["dark", "flat"], references)
         sky = describe_sky(facts, caches, **options)
-        calibrated = subtract_sky(calibrated, image, **sky)
+        calibrated = clean(subtract_sky(calibrated, image, **sky), **cosmic)
         optional, more = read_optional(manifest, ["distortion", "flux"], caches)
         calibrated = with_wcs(calibrated, facts, optional.get("distortion"))
         calibrated = tie_to_stars(calibrated, **astrometry)
@@ -67,12 +75,22 @@ def take_options(options, prefix):
     return {key.removeprefix(prefix): options.pop(key) for key in list(options) if key.startswith(prefix)}
 
 
-def tie_to_stars(calibrated, *, catalogue, scale, **limits):
+def clean(calibrated, *, rays, **limits):
+    """Return an image with its cosmic rays flagged, where this is asked for."""
+    if not rays:
+        return calibrated
+    image, n_pixel = flag_hits(calibrated.image, **limits)
+    logger.info("%d pixels of cosmic rays", n_pixel)
+    calibrated = calibrated.with_image(image).with_step("cosmic", n_pixel=n_pixel, **limits)
+    return product.with_history(calibrated, [f"L.A.Cosmic: {n_pixel} pixels of cosmic rays are not to be used"])
+
+
+def tie_to_stars(calibrated, *, catalogue, search_pix, search_deg, scale, minimum):
     """Return an image with its coordinates tied to a catalogue, where there is one."""
     if catalogue is None:
         return calibrated
-    stars = read_catalogue(catalogue)
-    return with_astrometry(calibrated, stars, name=catalogue.name, fit_scale=scale, **limits)
+    search = Search(search_pix, search_deg, scale, minimum)
+    return with_astrometry(calibrated, read_catalogue(catalogue), search, name=catalogue.name)
 
 
 def describe_sky(instrument, caches, *, sky_method, sky_frame, mask, dithers, manifests, **limits):

@@ -20,6 +20,15 @@ MAD_TO_SIGMA = 1.4826
 MAS_PER_DEG = 3.6e6
 
 
+class Search(NamedTuple):
+    """What is looked for: largest shift `pix` and rotation `deg`, the scale as well or not, fewest stars `minimum`."""
+
+    pix: float
+    deg: float
+    fit_scale: bool
+    minimum: int
+
+
 class Tie(NamedTuple):
     """Coordinates tied to a catalogue.
 
@@ -38,7 +47,7 @@ class Tie(NamedTuple):
     scale: float
 
 
-def tie_coordinates(wcs, shape, stars, catalogue, *, noise, search_pix, search_deg, fit_scale, minimum):
+def tie_coordinates(wcs, shape, stars, catalogue, *, noise, search):
     """Return the coordinates of an image that bring its stars onto those of a catalogue.
 
     Stars are matched by the densest difference of places (drs.offsets), at 0 and at trial rotations so close that
@@ -56,37 +65,33 @@ def tie_coordinates(wcs, shape, stars, catalogue, *, noise, search_pix, search_d
         RA, declination in degrees (ICRS, at the epoch of the image) and magnitude, NaN where unknown.
     noise : float
         Of a pixel, in the unit of the fluxes.
-    search_pix, search_deg : float
-        Largest shift and rotation that are looked for.
-    fit_scale : bool
-    minimum : int
-        Fewest stars.
+    search : Search
 
     Raises
     ------
     ReductionError
         No star of the catalogue in the field, too few stars, or too few that agree.
     """
-    world = _choose_near(wcs, shape, catalogue, search_pix)
+    world = _choose_near(wcs, shape, catalogue, search.pix)
     for count, what in ((stars.shape[1], "in the image"), (world.shape[1], "of the catalogue in its field")):
-        if count < minimum:
-            raise ReductionError(f"{count} stars {what}, at least {minimum} needed")
-    pairs = _match_turned(wcs, shape, stars, world, search_pix, search_deg)
+        if count < search.minimum:
+            raise ReductionError(f"{count} stars {what}, at least {search.minimum} needed")
+    pairs = _match_turned(wcs, shape, stars, world, search)
     if pairs is None:
         raise ReductionError(
             f"of {stars.shape[1]} stars in the image and {world.shape[1]} of the catalogue too few agree within "
-            f"{search_pix:g} pix and {search_deg:g} deg: check RA, DEC, PA and the catalogue, or search farther"
+            f"{search.pix:g} pix and {search.deg:g} deg: check RA, DEC, PA and the catalogue, or search farther"
         )
     error = np.hypot(FLOOR_PIX, np.sqrt(8 * np.pi) * SEEING_SIGMA_PIX**2 * noise / stars[2])  # King 1983, PASP 95, 163
     tied, moved = dict(wcs), np.inf
     for _ in range(PASSES):
-        tied, used, residuals, moved = _fit_pairs(tied, stars, world, error, pairs, fit_scale)
-        if len(used[0]) < minimum:
-            raise ReductionError(f"{len(used[0])} stars agree with the catalogue, at least {minimum} needed")
+        tied, used, residuals, moved = _fit_pairs(tied, stars, world, error, pairs, search.fit_scale)
+        if len(used[0]) < search.minimum:
+            raise ReductionError(f"{len(used[0])} stars agree with the catalogue, at least {search.minimum} needed")
         settled, pairs = moved < SETTLED_PIX, _pair(tied, stars, world)
         if settled:
             break
-    return _describe(wcs, tied, shape, residuals, error[used[0]], fit_scale)
+    return _describe(wcs, tied, shape, residuals, error[used[0]], search.fit_scale)
 
 
 def _choose_near(wcs, shape, catalogue, search_pix):
@@ -127,15 +132,16 @@ def _undistort(wcs, x, y):
     return np.stack(WCS(wcs).wcs_world2pix(*sky, 0))
 
 
-def _match_turned(wcs, shape, stars, world, search_pix, search_deg):
+def _match_turned(wcs, shape, stars, world, search):
     """Return (stars, catalogue), indices of pairs, at the trial rotation with most matches; None where none has any."""
     middle = (np.array(shape[::-1]) - 1.0)[:, None] / 2
     places, wanted = _undistort(wcs, *stars[:2]), np.stack(WCS(wcs).wcs_world2pix(*world, 0))
     step = PAIR_PIX / np.hypot(*middle[:, 0])
     best, pairs = 0, None
-    for trial in sorted(range(-int(np.deg2rad(search_deg) / step), int(np.deg2rad(search_deg) / step) + 1), key=abs):
+    n_trial = int(np.deg2rad(search.deg) / step)
+    for trial in sorted(range(-n_trial, n_trial + 1), key=abs):
         turned = middle + _turn(trial * step) @ (places - middle)
-        offset = match_stars(turned, wanted, max_offset_pix=search_pix)
+        offset = match_stars(turned, wanted, max_offset_pix=search.pix)
         if offset is not None and offset.n_stars > best:
             moved = turned + np.array([[offset.x_pix], [offset.y_pix]])
             best, pairs = offset.n_stars, _find_mutual(moved, wanted)

@@ -85,7 +85,7 @@ def _check_motions(stars, path):
 
 def move_to_date(stars, date):
     """Return stars at the places where their proper motions, linear, bring them by a date (ISO, UTC)."""
-    year = float(Time(date).jyear)
+    year = float(Time(date, scale="tt").jyear)  # UTC is not known far ahead; a minute does not matter
     years = np.where(np.isfinite(stars.epoch_yr), year - stars.epoch_yr, 0.0)
     dec = stars.dec_deg + stars.pm_dec_mas_per_yr * years / MAS_PER_DEG
     ra = stars.ra_deg + stars.pm_ra_mas_per_yr * years / MAS_PER_DEG / np.cos(np.deg2rad(stars.dec_deg))

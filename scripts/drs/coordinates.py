@@ -42,7 +42,7 @@ def with_wcs(exposure, instrument, distortion=None):
     return replace(exposure.with_step("distortion", sip_order=order, sip_error_pix=error_pix), wcs=wcs)
 
 
-def with_astrometry(exposure, catalogue, *, name, search_pix, search_deg, fit_scale, minimum):
+def with_astrometry(exposure, catalogue, search, *, name):
     """Return an exposure whose coordinates are tied to a catalogue; one without match keeps them, and says why.
 
     Parameters
@@ -50,13 +50,11 @@ def with_astrometry(exposure, catalogue, *, name, search_pix, search_deg, fit_sc
     exposure : Product
         Level 2, with WCS.
     catalogue : drs.catalogue.Catalogue
+    search : drs.astrometry.Search
     name : str
         Of the catalogue, for the header.
-    search_pix, search_deg, fit_scale, minimum
-        As in `drs.astrometry.tie_coordinates`.
     """
-    image, limits = exposure.image, {"search_pix": search_pix, "search_deg": search_deg, "minimum": minimum}
-    used = {"catalogue": name, "fit_scale": fit_scale} | limits
+    image, used = exposure.image, {"catalogue": name, **search._asdict()}
     stars = move_to_date(catalogue, exposure.keywords["EXPDTST"])
     places = np.stack([stars.ra_deg, stars.dec_deg, stars.mag])
     try:
@@ -64,8 +62,7 @@ def with_astrometry(exposure, catalogue, *, name, search_pix, search_deg, fit_sc
             raise ReductionError("all pixels are masked")
         noise = float(np.median(image.error[~image.unusable]))
         found = find_stars(image.rate, image.error, image.unusable)
-        facts = {"noise": noise, "fit_scale": fit_scale} | limits
-        tie = tie_coordinates(exposure.wcs, image.rate.shape, found, places, **facts)
+        tie = tie_coordinates(exposure.wcs, image.rate.shape, found, places, noise=noise, search=search)
     except ReductionError as error:
         logger.warning("astrometry: %s: the coordinates of the header stay", error)
         exposure = product.with_history(exposure, [f"astrometry with {name}: {error}: coordinates of the header stay"])

@@ -44,6 +44,7 @@ STEP_KEYWORDS = {
     "dark": "S_DARK",
     "flat": "S_FLAT",
     "sky": "S_SKYSUB",
+    "cosmic": "S_COSMIC",
     "wcs": "S_WCS",
     "distortion": "S_DISTOR",
     "astrometry": "S_ASTROM",

@@ -5,14 +5,14 @@ import pytest
 from astropy.wcs import WCS
 from fields import DETECTOR, star_image
 
-from drs.astrometry import tie_coordinates
+from drs.astrometry import Search, tie_coordinates
 from drs.distortion import add_distortion
 from drs.errors import ReductionError
 from drs.offsets import find_stars
 from drs.wcs import build_wcs
 
 SHAPE, MAS_PER_PIX = (300, 380), 4.0
-LIMITS = {"noise": 1.0, "search_pix": 60.0, "search_deg": 0.5, "fit_scale": False, "minimum": 3}
+SEARCH = Search(60.0, 0.5, False, 3)
 
 
 def true_wcs(dec=20.0, pa=37.0, distorted=False):
@@ -61,7 +61,9 @@ def distance_pix(wcs, truth):
 def test_coordinates_are_right_to_hundredths_of_a_pixel(dec, distorted, wrong, fit_scale):
     truth = true_wcs(dec, distorted=distorted)
     stars, catalogue = observe(truth)
-    tie = tie_coordinates(move(truth, **wrong), SHAPE, stars, catalogue, **LIMITS | {"fit_scale": fit_scale})
+    tie = tie_coordinates(
+        move(truth, **wrong), SHAPE, stars, catalogue, noise=1.0, search=SEARCH._replace(fit_scale=fit_scale)
+    )
     assert distance_pix(move(truth, **wrong), truth).max() > 2
     assert distance_pix(tie.wcs, truth).max() < 0.02
     assert tie.n_stars >= 25
@@ -73,12 +75,12 @@ def test_coordinates_are_right_to_hundredths_of_a_pixel(dec, distorted, wrong, f
 def test_what_moved_is_told_east_and_north():
     truth = true_wcs(pa=0.0)
     stars, catalogue = observe(truth)
-    tie = tie_coordinates(move(truth, east=0.1, north=-0.06), SHAPE, stars, catalogue, **LIMITS)
+    tie = tie_coordinates(move(truth, east=0.1, north=-0.06), SHAPE, stars, catalogue, noise=1.0, search=SEARCH)
     assert (tie.east_mas, tie.north_mas) == pytest.approx((-100, 60), abs=0.3)
     turned = build_wcs(150.0, 20.0, 0.1, DETECTOR, SHAPE)
     truth = build_wcs(150.0, 20.0, 0.3, DETECTOR, SHAPE)
     stars, catalogue = observe(truth)
-    tie = tie_coordinates(turned, SHAPE, stars, catalogue, **LIMITS)
+    tie = tie_coordinates(turned, SHAPE, stars, catalogue, noise=1.0, search=SEARCH)
     assert tie.rotation_deg == pytest.approx(0.2, abs=0.003)
 
 
@@ -89,7 +91,7 @@ def test_the_error_of_the_shift_holds():
         places, flux = rng.uniform(20, 280, (2, 30)), np.full(30, 500.0)
         sky = WCS(truth).all_pix2world(*places, 0)
         stars = np.stack([*(places + rng.normal(0, 0.05, places.shape)), flux])
-        tie = tie_coordinates(truth, SHAPE, stars, np.stack([*sky, flux]), **LIMITS | {"search_deg": 0})
+        tie = tie_coordinates(truth, SHAPE, stars, np.stack([*sky, flux]), noise=1.0, search=SEARCH._replace(deg=0))
         off = np.stack(WCS(truth).all_world2pix(*WCS(tie.wcs).all_pix2world(*places, 0), 0)) - places
         pulls.extend(off.mean(axis=1) * MAS_PER_PIX / tie.error_mas)
     assert np.std(pulls) == pytest.approx(1.0, abs=0.2)
@@ -100,7 +102,7 @@ def test_outliers_and_stars_that_the_catalogue_lacks_do_not_matter():
     stars, catalogue = observe(truth)
     catalogue = catalogue[:, ::2]
     catalogue[1, ::7] += 0.5 * 0.004 / 3600
-    tie = tie_coordinates(move(truth, east=0.1), SHAPE, stars, catalogue, **LIMITS)
+    tie = tie_coordinates(move(truth, east=0.1), SHAPE, stars, catalogue, noise=1.0, search=SEARCH)
     assert distance_pix(tie.wcs, truth).max() < 0.03
 
 
@@ -124,6 +126,8 @@ def test_without_match_the_reason_is_told(change, message):
     other = observe(truth, seed=change.get("seed", 1))[1]
     near = np.argsort(np.abs(catalogue[:2] - np.median(catalogue[:2], axis=1)[:, None]).max(axis=0))
     other = other[:, near[: change["kept"]]] if "kept" in change else other
-    limits = LIMITS | {key: value for key, value in change.items() if key in LIMITS}
+    search = SEARCH._replace(minimum=change.get("minimum", 3))
     with pytest.raises(ReductionError, match=message):
-        tie_coordinates(move(truth, **change.get("wrong", {})), SHAPE, stars[:, : change.get("n")], other, **limits)
+        tie_coordinates(
+            move(truth, **change.get("wrong", {})), SHAPE, stars[:, : change.get("n")], other, noise=1.0, search=search
+        )

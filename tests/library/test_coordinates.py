@@ -5,6 +5,7 @@ import pytest
 from astropy.wcs import WCS
 from fields import star_image
 
+from drs.astrometry import Search
 from drs.catalogue import Catalogue
 from drs.coordinates import with_astrometry, with_photometry, with_wcs
 from drs.product import Product
@@ -51,7 +52,7 @@ def test_the_zero_point_is_copied_and_the_values_stay():
 
 def test_coordinates_are_tied_to_a_catalogue_or_stay():
     rng = np.random.default_rng(2)
-    shape, limits = (150, 190), {"search_pix": 30.0, "search_deg": 0.0, "fit_scale": False, "minimum": 3}
+    shape, search = (150, 190), Search(30.0, 0.0, False, 3)
     x, y = rng.uniform(10, 140, (2, 25))
     light = star_image(shape, x, y, np.full(25, 3000.0), 2.6) + rng.normal(0, 1.0, shape)
     arrays = {"SCI": light.astype(np.float32), "ERR": np.ones(shape, np.float32), "DQ": np.zeros(shape, np.uint32)}
@@ -60,15 +61,15 @@ def test_coordinates_are_tied_to_a_catalogue_or_stay():
     ra, dec = WCS(exposure.wcs).all_pix2world(x + 12.3, y - 7.6, 0)
     nothing = np.full(25, np.nan)
     stars = Catalogue(ra, dec, nothing, nothing, 0 * x, 0 * x, nothing, "VEGA")
-    tied = with_astrometry(exposure, stars, name="gaia.ecsv", **limits)
+    tied = with_astrometry(exposure, stars, search, name="gaia.ecsv")
     assert tied.keywords["S_ASTROM"] == "COMPLETE"
     assert tied.keywords["ASTRNST"] >= 15
     assert 0 < tied.keywords["ASTRERR"] < tied.keywords["ASTRRMS"] < 0.2
     assert tied.history[0].startswith(f"astrometry: {tied.keywords['ASTRNST']} stars of gaia.ecsv, rms 0.")
     assert np.stack(WCS(tied.wcs).all_world2pix(ra, dec, 0)) == pytest.approx(np.stack([x, y]), abs=0.02)
-    lost = with_astrometry(exposure, stars._replace(dec_deg=dec + 5), name="gaia.ecsv", **limits)
+    lost = with_astrometry(exposure, stars._replace(dec_deg=dec + 5), search, name="gaia.ecsv")
     assert (lost.wcs, lost.keywords["S_ASTROM"]) == (exposure.wcs, "SKIPPED: no match, see HISTORY")
     assert "no star of the catalogue in the field: the nearest is 5 deg" in lost.history[0]
     arrays["DQ"] = np.ones(shape, np.uint32)
-    lost = with_astrometry(Product(exposure.keywords, arrays, wcs=exposure.wcs), stars, name="gaia.ecsv", **limits)
+    lost = with_astrometry(Product(exposure.keywords, arrays, wcs=exposure.wcs), stars, search, name="gaia.ecsv")
     assert "all pixels are masked: coordinates of the header stay" in lost.history[0]

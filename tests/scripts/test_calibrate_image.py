@@ -13,6 +13,7 @@ from drs import product
 IRIS = Path(__file__).resolve().parents[2] / "config" / "instruments" / "iris.yaml"
 LIMITS = {"sky_frames": 8, "sky_minimum": 3, "sky_offset_pix": 4}
 LIMITS |= {"astrometry_search_pix": 20, "astrometry_search_deg": 0, "astrometry_scale": False, "astrometry_minimum": 3}
+LIMITS |= {"cosmic_rays": False, "cosmic_sigma": 6, "cosmic_neighbour_fraction": 0.5, "cosmic_contrast": 5}
 
 
 @pytest.fixture
@@ -183,3 +184,19 @@ def test_coordinates_are_tied_to_a_catalogue(calibrate, write_rate, tmp_path):
     table.write_text("nothing")
     result, _ = calibrate(path, astrometry_catalogue=table)
     assert (result.exit_code, "has no column ra_deg" in result.output) == (1, True)
+
+
+def test_cosmic_rays_are_flagged_on_request(calibrate, write_rate):
+    rate = scene(star=0)
+    rate[[4, 11, 18], [8, 22, 14]] += 40
+    path = write_rate(rate)
+    _, before = calibrate(path)
+    assert (before.arrays["DQ"] == 0).all()
+    assert "S_COSMIC" not in before.keywords
+    result, image = calibrate(path, cosmic_rays="yes")
+    assert result.exit_code == 0, result.output
+    assert sorted(zip(*np.nonzero(image.arrays["DQ"]), strict=True)) == [(4, 8), (11, 22), (18, 14)]
+    assert set(np.unique(image.arrays["DQ"])) == {0, 5}
+    np.testing.assert_array_equal(image.arrays["SCI"], before.arrays["SCI"])
+    assert image.keywords["S_COSMIC"] == "COMPLETE"
+    assert image.history == ("L.A.Cosmic: 3 pixels of cosmic rays are not to be used",)
