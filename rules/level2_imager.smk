@@ -91,6 +91,7 @@ rule calibrate_image:
             "drs/distortion",
             "drs/flat",
             "drs/offsets",
+            "drs/refraction",
             "drs/region",
             "drs/registration",
             "drs/running_sky",

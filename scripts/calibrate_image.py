@@ -14,6 +14,7 @@ from drs.coordinates import with_astrometry, with_photometry, with_wcs
 from drs.cosmics import flag_hits
 from drs.errors import ReductionError
 from drs.references import read_manifest
+from drs.refraction import Air
 from drs.schema import load_yaml
 
 logger = logging.getLogger("calibrate_image")
@@ -35,6 +36,9 @@ METHODS = ("frame", "iterative", "median", "none")
 @click.option("--sky-frames", type=click.IntRange(1), required=True, help="Dithers that make the sky, at most.")
 @click.option("--sky-minimum", type=click.IntRange(1), required=True, help="Dithers that a pixel's sky needs.")
 @click.option("--sky-offset-pix", type=float, required=True, help="Least distance of a dither.")
+@click.option("--refraction", type=bool, required=True, help="Take refraction and aberration out of the WCS.")
+@click.option("--refraction-pressure-hpa", type=cli.Finite(0), required=True, help="At the telescope.")
+@click.option("--refraction-temperature-c", type=cli.Finite(-60, 60), required=True, help="At the telescope.")
 @click.option("--astrometry-catalogue", type=cli.existing_file, default=None, help="Stars that the WCS is tied to.")
 @click.option("--astrometry-search-pix", type=cli.Finite(1), required=True, help="Largest shift.")
 @click.option("--astrometry-search-deg", type=cli.Finite(0), required=True, help="Largest rotation.")
@@ -52,7 +56,9 @@ def main(rate, manifest, cache, night_cache, instrument, mark_refusal, output, *
     exposure = replace(exposure, keywords=exposure.keywords | {"DATALVL": 2})
     exposure = with_references(exposure, read_manifest(manifest))
     caches, facts = [night_cache, cache], load_yaml(instrument)
-    astrometry, cosmic = (take_options(options, prefix) for prefix in ("astrometry_", "cosmic_"))
+    air = [options.pop(f"refraction_{name}") for name in ("pressure_hpa", "temperature_c")]
+    air = Air(*air) if options.pop("refraction") else None
+    astrometry, cosmic = (cli.take_options(options, prefix) for prefix in ("astrometry_", "cosmic_"))
     with product.mark_refusal(output, exposure, mark=mark_refusal):
         if exposure.refusal:
             raise ReductionError(exposure.refusal)
@@ -62,17 +68,12 @@ def main(rate, manifest, cache, night_cache, instrument, mark_refusal, output, *
         sky = describe_sky(facts, caches, **options)
         calibrated = clean(subtract_sky(calibrated, image, **sky), **cosmic)
         optional, more = read_optional(manifest, ["distortion", "flux"], caches)
-        calibrated = with_wcs(calibrated, facts, optional.get("distortion"))
+        calibrated = with_wcs(calibrated, facts, optional.get("distortion"), air)
         calibrated = tie_to_stars(calibrated, **astrometry)
         calibrated = with_photometry(calibrated, optional.get("flux"))
         inputs = {"rate": rate, "reference": [*files, *more]} | list_sky_inputs(sky)
         inputs |= {"catalogue": astrometry["catalogue"]} if astrometry["catalogue"] else {}
         product.write(output, calibrated, inputs=inputs)
-
-
-def take_options(options, prefix):
-    """Return the options of one step, which are taken out of all."""
-    return {key.removeprefix(prefix): options.pop(key) for key in list(options) if key.startswith(prefix)}
 
 
 def clean(calibrated, *, rays, **limits):

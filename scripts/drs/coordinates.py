@@ -11,14 +11,15 @@ from drs.catalogue import move_to_date
 from drs.distortion import add_distortion
 from drs.errors import ReductionError
 from drs.offsets import find_stars
+from drs.refraction import find_stretch, stretch_wcs
 from drs.region import find_region
-from drs.wcs import find_wcs
+from drs.wcs import find_pointing, find_wcs
 
 logger = logging.getLogger(__name__)
 PHOTOMETRY = ("PHOTZP", "PHOTZPE", "PHOTFNU", "PHOTSYS", "PHOTAIR", "PHOTEXT", "PHOTAPR", "PHOTAPC", "PHOTNST")
 
 
-def with_wcs(exposure, instrument, distortion=None):
+def with_wcs(exposure, instrument, distortion=None, air=None):
     """Return an exposure with the coordinates of its pointing, its detector and its subarray, and its distortion.
 
     Parameters
@@ -28,11 +29,14 @@ def with_wcs(exposure, instrument, distortion=None):
         Content of config/instruments/*.yaml.
     distortion : Product, optional
         DistortionModel of its detector, full-frame or of its subarray; without it the coordinates are linear.
+    air : drs.refraction.Air, optional
+        At the telescope, to take differential refraction and aberration out.
     """
     keywords, shape = exposure.keywords, exposure.arrays["SCI"].shape
     wcs = find_wcs(keywords, shape, instrument)
     pointing = {f"{key.lower()}_deg": keywords[key] for key in ("RA", "DEC", "PA")}
     exposure = exposure.with_step("wcs", **pointing, **instrument["detectors"][keywords["DETECTOR"]])
+    exposure, wcs = (exposure, wcs) if air is None else _without_refraction(exposure, wcs, instrument, air)
     if distortion is None:
         return replace(exposure.with_step("distortion", skipped="no reference"), wcs=wcs)
     maps = [distortion.arrays[name] for name in ("DX", "DY")]
@@ -40,6 +44,23 @@ def with_wcs(exposure, instrument, distortion=None):
     wcs, error_pix = add_distortion(wcs, *(values[region] for values in maps))
     order, error_pix = wcs["A_ORDER"], round(error_pix, 6)
     return replace(exposure.with_step("distortion", sip_order=order, sip_error_pix=error_pix), wcs=wcs)
+
+
+def _without_refraction(exposure, wcs, instrument, air):
+    """Return (exposure, WCS keywords) with the field stretched to the sky; where that is not known, as they are."""
+    try:
+        mjd = exposure.keywords.get("EXPMJDMD", exposure.keywords.get("EXPMJDST"))
+        if mjd is None:
+            raise ReductionError("no EXPMJDMD in the header")
+        stretch = find_stretch(find_pointing(exposure.keywords), mjd, instrument, air)
+    except ReductionError as error:
+        logger.warning("refraction: %s: the coordinates stay", error)
+        exposure = product.with_history(exposure, [f"refraction: {error}: the coordinates stay as observed"])
+        return exposure.with_step("refraction", skipped="not known, see HISTORY", **air._asdict()), wcs
+    known = {"ZENDIST": round(stretch.zenith_deg, 4), "PARANG": round(stretch.parallactic_deg, 4)}
+    known |= {"SHRINKV": round(1e6 * stretch.vertical, 2), "SHRINKH": round(1e6 * stretch.horizontal, 2)}
+    exposure = replace(exposure, keywords=exposure.keywords | known)
+    return exposure.with_step("refraction", **air._asdict()), stretch_wcs(wcs, stretch)
 
 
 def with_astrometry(exposure, catalogue, search, *, name):

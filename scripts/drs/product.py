@@ -46,6 +46,7 @@ STEP_KEYWORDS = {
     "sky": "S_SKYSUB",
     "cosmic": "S_COSMIC",
     "wcs": "S_WCS",
+    "refraction": "S_REFRAC",
     "distortion": "S_DISTOR",
     "astrometry": "S_ASTROM",
     "flux": "S_FLUXCL",

@@ -1,5 +1,6 @@
 """Coordinates and zero point of an image by its references, and without them."""
 
+import erfa
 import numpy as np
 import pytest
 from astropy.wcs import WCS
@@ -9,6 +10,7 @@ from drs.astrometry import Search
 from drs.catalogue import Catalogue
 from drs.coordinates import with_astrometry, with_photometry, with_wcs
 from drs.product import Product
+from drs.refraction import Air
 
 SHAPE = (50, 60)
 INSTRUMENT = {
@@ -40,6 +42,26 @@ def test_distortion_moves_the_stars_of_a_subarray_as_those_of_the_whole():
     x, y = WCS(linear.wcs).wcs_world2pix(*sky, 0)
     assert x == pytest.approx([20 + 0.6 * 0.16, 45 + 0.6 * 0.81], abs=3e-3)
     assert y == pytest.approx([12 - 0.4 * 0.4 * 0.24, 30 - 0.4 * 0.9 * 0.6], abs=3e-3)
+
+
+def test_refraction_is_taken_out_under_the_distortion_or_the_coordinates_stay():
+    site, air = INSTRUMENT | {"latitude_deg": 19.8, "longitude_deg": -155.5}, Air(615.0, 1.0)
+    exposure = make_exposure(EXPMJDMD=60752.35)
+    plain, made = (with_wcs(exposure, site, make_distortion(), found) for found in (None, air))
+    assert made.keywords["S_REFRAC"] == "COMPLETE"
+    assert "S_REFRAC" not in plain.keywords
+    assert 0 < made.keywords["ZENDIST"] < 60
+    shrunk = [1e-6 * made.keywords[key] for key in ("SHRINKV", "SHRINKH")]
+    axis = np.deg2rad([150.0, 20.0])
+    far = [erfa.tpxes(*np.deg2rad([p.wcs["CRVAL1"], p.wcs["CRVAL2"]]), *axis)[:2] for p in (plain, made)]
+    stretched = np.hypot(*far[1]) / np.hypot(*far[0]) - 1
+    assert min(shrunk) - 1e-7 < stretched < max(shrunk) + 1e-7
+    for change in ({"EXPMJDMD": 60752.85}, {"EXPMJDMD": None}):
+        keywords = {key: value for key, value in (exposure.keywords | change).items() if value is not None}
+        lost = with_wcs(Product(keywords, exposure.arrays), site, make_distortion(), air)
+        assert lost.keywords["S_REFRAC"] == "SKIPPED: not known, see HISTORY"
+        assert lost.wcs == plain.wcs
+        assert "the coordinates stay as observed" in lost.history[0]
 
 
 def test_the_zero_point_is_copied_and_the_values_stay():

@@ -13,6 +13,7 @@ from drs import product
 IRIS = Path(__file__).resolve().parents[2] / "config" / "instruments" / "iris.yaml"
 LIMITS = {"sky_frames": 8, "sky_minimum": 3, "sky_offset_pix": 4}
 LIMITS |= {"astrometry_search_pix": 20, "astrometry_search_deg": 0, "astrometry_scale": False, "astrometry_minimum": 3}
+LIMITS |= {"refraction": "no", "refraction_pressure_hpa": 615, "refraction_temperature_c": 1}
 LIMITS |= {"cosmic_rays": False, "cosmic_sigma": 6, "cosmic_neighbour_fraction": 0.5, "cosmic_contrast": 5}
 
 
@@ -200,3 +201,15 @@ def test_cosmic_rays_are_flagged_on_request(calibrate, write_rate):
     np.testing.assert_array_equal(image.arrays["SCI"], before.arrays["SCI"])
     assert image.keywords["S_COSMIC"] == "COMPLETE"
     assert image.history == ("L.A.Cosmic: 3 pixels of cosmic rays are not to be used",)
+
+
+def test_refraction_is_taken_out_on_request(calibrate, write_rate):
+    path = write_rate(scene(), EXPMJDMD=60752.35)
+    images = {}
+    for asked in ("no", "yes"):
+        result, images[asked] = calibrate(path, refraction=asked)
+        assert result.exit_code == 0, result.output
+    assert images["yes"].keywords["S_REFRAC"] == "COMPLETE"
+    assert "S_REFRAC" not in images["no"].keywords
+    places = [np.array(WCS(image.wcs).wcs_pix2world(15, 12, 0)) for image in images.values()]
+    assert 0.3 < np.hypot(*(places[1] - places[0])) * 3.6e6 / 4 < 3  # pixels of 4 mas, 3000 from the axis
