@@ -165,17 +165,11 @@ def test_images_are_tied_to_their_stars(optics_night):
     night = optics_night[0]
     stars = Table.read(night / "standards.ecsv")
     images = [product.read(path) for path in sorted((night / "level2").glob("*_FLUX_*.fits"))]
-    tied = [image for image in images if image.keywords["S_ASTROM"] == "COMPLETE"]
     assert len(images) == 3
-    assert tied
-    for image in tied:
-        assert image.keywords["ASTRNST"] == 3
-        assert image.keywords["ASTRRMS"] < 0.05 * 4.0  # mas in a pixel
-        x, y = WCS(image.wcs).all_world2pix(stars["ra_deg"], stars["dec_deg"], 0)
-        peaks = [
-            np.nanmax(image.arrays["SCI"][round(j) - 1 : round(j) + 2, round(i) - 1 : round(i) + 2])
-            for i, j in zip(x, y, strict=True)
-        ]
-        assert min(peaks) > 100  # e-/s
     for image in images:
-        assert any(line.startswith("astrometry") for line in image.history)
+        assert image.keywords["S_ASTROM"] == "COMPLETE"
+        assert image.keywords["ASTRNST"] == len(stars) == 3
+        assert image.keywords["ASTRRMS"] < 0.1 * 4.0  # mas in a pixel; bad pixels in some of the stars
+        x, y = WCS(image.wcs).all_world2pix(stars["ra_deg"], stars["dec_deg"], 0)
+        for i, j in zip(np.rint(x).astype(int), np.rint(y).astype(int), strict=True):
+            assert np.nanmax(image.arrays["SCI"][j - 1 : j + 2, i - 1 : i + 2]) > 100  # e-/s
