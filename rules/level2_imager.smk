@@ -7,10 +7,11 @@ REQUIRED INPUTS:
 OUTPUTS:
   mask     = level2/masks/{group}_MASK.fits    objects of a dithered field, for the iterative sky
   image    = level2/{obs}_LVL2_{exp}.fits      e-/s, (y, x), sky-subtracted, with coordinates
-STEPS: make_object_mask, calibrate_image (dark, flat, sky, wcs)
+STEPS: make_object_mask, calibrate_image (dark, flat, sky, cosmic rays, wcs, astrometry)
 """
 
 SKY = {key: value for key, value in config["calibrate_image"].items() if key.startswith("sky_")}
+GIVEN = ("sky", "astrometry_catalogue")  # not as they stand
 SKY_SETTINGS = {"quality": config["quality"], "sky": config["calibrate_image"]["sky"], **SKY}
 
 
@@ -76,15 +77,21 @@ rule calibrate_image:
         sky=lambda wildcards: PLAN.sky(wildcards, SKY_SETTINGS)[1],
         dithers=lambda wildcards: PLAN.rates_of(PLAN.dithers(wildcards, SKY_SETTINGS)),
         dither_manifests=lambda wildcards: PLAN.references_of(PLAN.dithers(wildcards, SKY_SETTINGS)),
+        astrometry=[path for path in [config["calibrate_image"]["astrometry_catalogue"]] if path],
         instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument(wildcards)}.yaml",
         script=source("calibrate_image"),
         library=source(
+            "drs/astrometry",
             "drs/background",
             "drs/calibration",
+            "drs/catalogue",
             "drs/coordinates",
+            "drs/cosmics",
             "drs/dark",
             "drs/distortion",
             "drs/flat",
+            "drs/offsets",
+            "drs/refraction",
             "drs/region",
             "drs/registration",
             "drs/running_sky",
@@ -111,7 +118,8 @@ rule calibrate_image:
             *(f"--dither-manifest={path}" for path in input.dither_manifests),
         ],
         sky_method=lambda wildcards: PLAN.sky(wildcards, SKY_SETTINGS)[0],
-        options=options({key: value for key, value in config["calibrate_image"].items() if key != "sky"}),
+        astrometry=lambda wildcards, input: [f"--astrometry-catalogue={path}" for path in input.astrometry],
+        options=options({key: value for key, value in config["calibrate_image"].items() if key not in GIVEN}),
         cache=CACHE,
         night_cache=NIGHT_CACHE,
     shell:
@@ -125,6 +133,7 @@ rule calibrate_image:
             {params.sky:q} \
             {params.dithers:q} \
             --sky-method {params.sky_method:q} \
+            {params.astrometry:q} \
             {params.options:q} \
             --mark-refusal \
             --output {output.image:q} \

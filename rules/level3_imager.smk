@@ -64,7 +64,7 @@ rule measure_sources:
         mosaic="level3/{group}_LVL3.fits",
         after=lambda wildcards: PLAN.after_crds(f"level3/{wildcards.group}_LVL3.fits"),
         script=source("measure_sources"),
-        library=source("drs/catalog", "drs/quality"),
+        library=source("drs/sourcelist", "drs/quality"),
     output:
         catalog="level3/{group}_CAT.ecsv",
     log:

@@ -1,17 +1,23 @@
 """Calibrate one imager exposure: rate less dark, divided by flat, less sky, with coordinates and zero point."""
 
+import logging
 from dataclasses import replace
 
 import click
 
 from drs import cli, product
+from drs.astrometry import Search
 from drs.background import Dithers, subtract_sky
 from drs.calibration import calibrate, read_calibrations, read_optional, with_calibration, with_references
-from drs.coordinates import with_photometry, with_wcs
+from drs.catalogue import read_catalogue
+from drs.coordinates import with_astrometry, with_photometry, with_wcs
+from drs.cosmics import flag_hits
 from drs.errors import ReductionError
 from drs.references import read_manifest
+from drs.refraction import Air
 from drs.schema import load_yaml
 
+logger = logging.getLogger("calibrate_image")
 METHODS = ("frame", "iterative", "median", "none")
 
 
@@ -30,6 +36,18 @@ METHODS = ("frame", "iterative", "median", "none")
 @click.option("--sky-frames", type=click.IntRange(1), required=True, help="Dithers that make the sky, at most.")
 @click.option("--sky-minimum", type=click.IntRange(1), required=True, help="Dithers that a pixel's sky needs.")
 @click.option("--sky-offset-pix", type=float, required=True, help="Least distance of a dither.")
+@click.option("--refraction", type=bool, required=True, help="Take refraction and aberration out of the WCS.")
+@click.option("--refraction-pressure-hpa", type=cli.Finite(0), required=True, help="At the telescope.")
+@click.option("--refraction-temperature-c", type=cli.Finite(-60, 60), required=True, help="At the telescope.")
+@click.option("--astrometry-catalogue", type=cli.existing_file, default=None, help="Stars that the WCS is tied to.")
+@click.option("--astrometry-search-pix", type=cli.Finite(1), required=True, help="Largest shift.")
+@click.option("--astrometry-search-deg", type=cli.Finite(0), required=True, help="Largest rotation.")
+@click.option("--astrometry-scale", type=bool, required=True, help="Fit the scale as well.")
+@click.option("--astrometry-minimum", type=click.IntRange(3), required=True, help="Fewest stars.")
+@click.option("--cosmic-rays", type=bool, required=True, help="Flag cosmic rays in the image alone.")
+@click.option("--cosmic-sigma", type=cli.Finite(1), required=True, help="Least Laplacian over noise.")
+@click.option("--cosmic-neighbour-fraction", type=cli.Finite(0, 1), required=True, help="Part of that beside hits.")
+@click.option("--cosmic-contrast", type=cli.Finite(0), required=True, help="Least Laplacian over fine structure.")
 @cli.refusal_option
 @cli.output_option
 def main(rate, manifest, cache, night_cache, instrument, mark_refusal, output, **options):
@@ -38,6 +56,9 @@ def main(rate, manifest, cache, night_cache, instrument, mark_refusal, output, *
     exposure = replace(exposure, keywords=exposure.keywords | {"DATALVL": 2})
     exposure = with_references(exposure, read_manifest(manifest))
     caches, facts = [night_cache, cache], load_yaml(instrument)
+    air = [options.pop(f"refraction_{name}") for name in ("pressure_hpa", "temperature_c")]
+    air = Air(*air) if options.pop("refraction") else None
+    astrometry, cosmic = (cli.take_options(options, prefix) for prefix in ("astrometry_", "cosmic_"))
     with product.mark_refusal(output, exposure, mark=mark_refusal):
         if exposure.refusal:
             raise ReductionError(exposure.refusal)
@@ -45,12 +66,32 @@ def main(rate, manifest, cache, night_cache, instrument, mark_refusal, output, *
         image = calibrate(exposure.image, references[0])
         calibrated = with_calibration(exposure, ["dark", "flat"], references)
         sky = describe_sky(facts, caches, **options)
-        calibrated = subtract_sky(calibrated, image, **sky)
+        calibrated = clean(subtract_sky(calibrated, image, **sky), **cosmic)
         optional, more = read_optional(manifest, ["distortion", "flux"], caches)
-        calibrated = with_wcs(calibrated, facts, optional.get("distortion"))
+        calibrated = with_wcs(calibrated, facts, optional.get("distortion"), air)
+        calibrated = tie_to_stars(calibrated, **astrometry)
         calibrated = with_photometry(calibrated, optional.get("flux"))
         inputs = {"rate": rate, "reference": [*files, *more]} | list_sky_inputs(sky)
+        inputs |= {"catalogue": astrometry["catalogue"]} if astrometry["catalogue"] else {}
         product.write(output, calibrated, inputs=inputs)
+
+
+def clean(calibrated, *, rays, **limits):
+    """Return an image with its cosmic rays flagged, where this is asked for."""
+    if not rays:
+        return calibrated
+    image, n_pixel = flag_hits(calibrated.image, **limits)
+    logger.info("%d pixels of cosmic rays", n_pixel)
+    calibrated = calibrated.with_image(image).with_step("cosmic", n_pixel=n_pixel, **limits)
+    return product.with_history(calibrated, [f"L.A.Cosmic: {n_pixel} pixels of cosmic rays are not to be used"])
+
+
+def tie_to_stars(calibrated, *, catalogue, search_pix, search_deg, scale, minimum):
+    """Return an image with its coordinates tied to a catalogue, where there is one."""
+    if catalogue is None:
+        return calibrated
+    search = Search(search_pix, search_deg, scale, minimum)
+    return with_astrometry(calibrated, read_catalogue(catalogue), search, name=catalogue.name)
 
 
 def describe_sky(instrument, caches, *, sky_method, sky_frame, mask, dithers, manifests, **limits):

@@ -8,7 +8,7 @@ import numpy as np
 from astropy.wcs import WCS
 
 from drs import cli, product
-from drs.catalogue import read_catalogue
+from drs.catalogue import move_to_date, read_catalogue
 from drs.errors import ReductionError
 from drs.keywords import combine_keywords, reference_keywords
 from drs.members import keep_good
@@ -39,6 +39,7 @@ def main(images, catalogue, useafter, minimum, mark_refusal, output, **parameter
         if catalogue is None:
             raise ReductionError("no catalogue of standard stars: name one in make_photometry: catalogue")
         stars = read_catalogue(catalogue, filter_name=members[0].keywords["FILTER"])
+        stars = move_to_date(stars, members[0].keywords["EXPDTST"])
         made = product.with_history(describe_photometry(members, useafter), left_out)
         made = measure_photometry(made, members, stars, **parameters).with_parameters("flux", **parameters)
         product.write(output, made, inputs={"image": images, "catalogue": catalogue})

@@ -8,9 +8,9 @@ from astropy.table import Table
 from astropy.wcs import WCS
 
 from drs import cli, product
-from drs.catalog import measure_catalog
 from drs.errors import ReductionError
 from drs.files import write_text
+from drs.sourcelist import list_sources
 
 logger = logging.getLogger("measure_sources")
 
@@ -46,7 +46,7 @@ def main(mosaic, output, **parameters):
     else:
         correlation = image.keywords.get("NOISCORR", 1.0)
         n_used, wcs = image.arrays.get("CON"), WCS(image.wcs)
-        table = measure_catalog(image.image, wcs, n_used, noise_correlation=correlation, **parameters)
+        table = list_sources(image.image, wcs, n_used, noise_correlation=correlation, **parameters)
         logger.info("%d sources", len(table))
     table.meta["MOSAIC"], table.meta["UNIT"] = mosaic.name, "electron/s"
     text = io.StringIO()

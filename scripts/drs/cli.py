@@ -85,6 +85,11 @@ class Finite(click.FloatRange):
         return number
 
 
+def take_options(options, prefix):
+    """Return the options of one step, which are taken out of all."""
+    return {key.removeprefix(prefix): options.pop(key) for key in list(options) if key.startswith(prefix)}
+
+
 existing_file = click.Path(exists=True, dir_okay=False, path_type=Path)
 existing_folder = click.Path(exists=True, file_okay=False, path_type=Path)
 new_file = click.Path(dir_okay=False, path_type=Path)

@@ -7,7 +7,7 @@ import numpy as np
 from astropy.coordinates import SkyCoord
 from astropy.table import Table
 from scipy import fft
-from scipy.ndimage import gaussian_filter
+from scipy.ndimage import convolve, gaussian_filter
 from scipy.spatial import cKDTree
 
 from drs.errors import ReductionError
@@ -19,6 +19,8 @@ MINIMUM_PEAK_SIGMA = 8.0
 MAX_STARS = 200
 SMOOTHING_PIX = 2.0
 MAD_TO_SIGMA = 1.4826
+PLACE_PIX = 0.05  # of a star with a bad pixel; differences of places below are not outliers
+CROSS = np.array([[0.0, 1.0, 0.0], [1.0, 0.0, 1.0], [0.0, 1.0, 0.0]])
 
 
 class Offset(NamedTuple):
@@ -87,7 +89,7 @@ def find_stars(values, error, unusable, *, threshold_sigma=8.0, fwhm_pix=2.5):
         return np.empty((3, 0))
     level = np.median(values[good])
     noise = max(MAD_TO_SIGMA * np.median(np.abs(values[good] - level)), np.median(error[good]))
-    excess = np.where(unusable, 0.0, values - level)
+    excess = _fill(np.where(unusable, 0.0, values - level), good)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", NoDetectionsWarning)  # an empty field is an answer
         found = DAOStarFinder(threshold_sigma * float(noise), fwhm_pix)(excess, mask=unusable)
@@ -96,6 +98,13 @@ def find_stars(values, error, unusable, *, threshold_sigma=8.0, fwhm_pix=2.5):
     order = np.argsort(-np.array(found["flux"]), kind="stable")[:MAX_STARS]
     x, y = _refine(excess, np.array(found["x_centroid"])[order], np.array(found["y_centroid"])[order])
     return np.stack([x, y, np.array(found["flux"])[order]])
+
+
+def _fill(excess, good):
+    """Return an image with the mean of their good neighbours in bad pixels: a hole in a star would shift its place."""
+    count = convolve(good.astype(float), CROSS, mode="constant")
+    total = convolve(np.where(good, excess, 0.0), CROSS, mode="constant")
+    return np.where(good, excess, total / np.maximum(count, 1))
 
 
 def _refine(excess, x, y, sigma=1.3):
@@ -143,7 +152,7 @@ def match_stars(stars, reference, *, max_offset_pix):
             return None
         centre = np.median(matched, axis=0)
     scatter = max(MAD_TO_SIGMA * np.median(np.abs(matched - centre)), 1e-6)
-    matched = matched[(np.abs(matched - centre) < 5 * scatter).all(axis=1)]
+    matched = matched[(np.abs(matched - centre) < 5 * max(scatter, PLACE_PIX)).all(axis=1)]
     # by chance, n stars and m others agree in few places within a radius
     chance = stars.shape[1] * reference.shape[1] * np.pi * MATCH_PIX**2 / (2 * max_offset_pix + 1) ** 2
     if len(matched) < max(MINIMUM_STARS, chance + 5 * np.sqrt(chance)):

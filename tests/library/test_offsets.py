@@ -31,6 +31,28 @@ def test_stars_give_the_offset_to_hundredths(dx, dy):
     assert offset.error_pix < 0.02
 
 
+def test_a_bad_pixel_moves_a_star_by_less_than_its_hole():
+    y, x = np.mgrid[20:100:20, 22:104:20] + np.array([0.2, -0.35])[:, None, None]
+    image = star_image((120, 125), x.ravel(), y.ravel(), np.full(x.size, 5000.0), 2.6)
+    bad = np.zeros(image.shape, bool)
+    for k, (j, i) in enumerate(zip(y.ravel(), x.ravel(), strict=True)):
+        bad[round(j) + k % 3 - 1, round(i) + k // 3 % 3 - 1] = True
+    found = find_stars(np.where(bad, np.nan, image), np.ones(image.shape), bad)
+    apart = np.hypot(found[0][:, None] - x.ravel(), found[1][:, None] - y.ravel()).min(axis=1)
+    assert apart.size == x.size
+    assert apart.max() < 0.08
+    assert np.median(apart) < 0.03
+
+
+def test_three_stars_are_enough_though_their_places_have_errors():
+    reference = np.array([[20.0, 80.0, 50.0], [30.0, 40.0, 90.0], [9.0, 8.0, 7.0]])
+    stars = reference - np.array([[5.0], [-3.0], [0.0]])
+    stars[:2] += [[-0.12, 0.02, 0.0], [0.0, 0.0, 0.107]]
+    offset = match_stars(stars, reference, max_offset_pix=20)
+    assert offset.n_stars == 3
+    assert (offset.x_pix, offset.y_pix) == pytest.approx((5, -3), abs=0.05)
+
+
 def test_an_offset_beyond_the_limit_is_not_found():
     assert match_stars(stars_of(observe(30, 0, seed=2)), stars_of(observe(0, 0)), max_offset_pix=10) is None
 

@@ -5,12 +5,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from astropy.wcs import WCS
 
 from calibrate_image import main
 from drs import product
 
 IRIS = Path(__file__).resolve().parents[2] / "config" / "instruments" / "iris.yaml"
 LIMITS = {"sky_frames": 8, "sky_minimum": 3, "sky_offset_pix": 4}
+LIMITS |= {"astrometry_search_pix": 20, "astrometry_search_deg": 0, "astrometry_scale": False, "astrometry_minimum": 3}
+LIMITS |= {"refraction": "no", "refraction_pressure_hpa": 615, "refraction_temperature_c": 1}
+LIMITS |= {"cosmic_rays": False, "cosmic_sigma": 6, "cosmic_neighbour_fraction": 0.5, "cosmic_contrast": 5}
 
 
 @pytest.fixture
@@ -156,3 +160,56 @@ def test_a_subarray_takes_its_part_of_the_calibrations(calibrate, write_rate):
     np.testing.assert_allclose(part.arrays["SCI"], full.arrays["SCI"][4:20, 3:27], atol=0.2)
     assert part.wcs["CRPIX1"] == pytest.approx(full.wcs["CRPIX1"] - 3)
     assert part.wcs["CRPIX2"] == pytest.approx(full.wcs["CRPIX2"] - 4)
+
+
+def test_coordinates_are_tied_to_a_catalogue(calibrate, write_rate, tmp_path):
+    y, x = np.array([(5, 8), (6, 24), (18, 9), (17, 26)]).T
+    rate = scene(star=0)
+    rate[y, x] += 4000
+    for dy, dx in ((0, 1), (0, -1), (1, 0), (-1, 0)):
+        rate[y + dy, x + dx] += 1500
+    path, table = write_rate(rate), tmp_path / "stars.csv"
+    _, before = calibrate(path)
+    assert "S_ASTROM" not in before.keywords
+    places = WCS(before.wcs).wcs_pix2world(x + 3.2, y - 2.4, 0)
+    table.write_text("ra,dec\n" + "".join(f"{ra:.9f},{dec:.9f}\n" for ra, dec in zip(*places, strict=True)))
+    result, image = calibrate(path, astrometry_catalogue=table)
+    assert result.exit_code == 0, result.output
+    assert (image.keywords["ASTRNST"], image.keywords["S_ASTROM"]) == (4, "COMPLETE")
+    assert np.stack(WCS(image.wcs).wcs_world2pix(*places, 0)) == pytest.approx(np.stack([x, y]), abs=0.05)
+    table.write_text("ra,dec\n10.0,20.0\n")
+    result, image = calibrate(path, astrometry_catalogue=table)
+    assert result.exit_code == 0, result.output
+    assert image.keywords["S_ASTROM"].startswith("SKIPPED")
+    assert image.wcs == before.wcs
+    table.write_text("nothing")
+    result, _ = calibrate(path, astrometry_catalogue=table)
+    assert (result.exit_code, "has no column ra_deg" in result.output) == (1, True)
+
+
+def test_cosmic_rays_are_flagged_on_request(calibrate, write_rate):
+    rate = scene(star=0)
+    rate[[4, 11, 18], [8, 22, 14]] += 40
+    path = write_rate(rate)
+    _, before = calibrate(path)
+    assert (before.arrays["DQ"] == 0).all()
+    assert "S_COSMIC" not in before.keywords
+    result, image = calibrate(path, cosmic_rays="yes")
+    assert result.exit_code == 0, result.output
+    assert sorted(zip(*np.nonzero(image.arrays["DQ"]), strict=True)) == [(4, 8), (11, 22), (18, 14)]
+    assert set(np.unique(image.arrays["DQ"])) == {0, 5}
+    np.testing.assert_array_equal(image.arrays["SCI"], before.arrays["SCI"])
+    assert image.keywords["S_COSMIC"] == "COMPLETE"
+    assert image.history == ("L.A.Cosmic: 3 pixels of cosmic rays are not to be used",)
+
+
+def test_refraction_is_taken_out_on_request(calibrate, write_rate):
+    path = write_rate(scene(), EXPMJDMD=60752.35)
+    images = {}
+    for asked in ("no", "yes"):
+        result, images[asked] = calibrate(path, refraction=asked)
+        assert result.exit_code == 0, result.output
+    assert images["yes"].keywords["S_REFRAC"] == "COMPLETE"
+    assert "S_REFRAC" not in images["no"].keywords
+    places = [np.array(WCS(image.wcs).wcs_pix2world(15, 12, 0)) for image in images.values()]
+    assert 0.3 < np.hypot(*(places[1] - places[0])) * 3.6e6 / 4 < 3  # pixels of 4 mas, 3000 from the axis

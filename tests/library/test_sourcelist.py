@@ -5,9 +5,9 @@ import pytest
 from astropy.wcs import WCS
 from fields import combine_field, make_field
 
-from drs.catalog import SourceFlag, measure_catalog
 from drs.dq import Flag
 from drs.image import Image
+from drs.sourcelist import SourceFlag, list_sources
 
 OPTIONS = {"source_threshold_sigma": 5.0, "aperture_pix": [3.0, 6.0], "ring_pix": [8.0, 12.0]}
 
@@ -15,7 +15,7 @@ OPTIONS = {"source_threshold_sigma": 5.0, "aperture_pix": [3.0, 6.0], "ring_pix"
 def measure(field, **changes):
     arrays, correlation, _ = combine_field(field)
     image = Image(arrays["SCI"], arrays["ERR"], arrays["DQ"])
-    return measure_catalog(image, WCS(field.grid), arrays["CON"], noise_correlation=correlation, **OPTIONS | changes)
+    return list_sources(image, WCS(field.grid), arrays["CON"], noise_correlation=correlation, **OPTIONS | changes)
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_flags_tell_what_is_wrong():
     dq[y1 + 5, x1] |= Flag.DO_NOT_USE
     dq[y2, x2 + 1] |= Flag.OUTLIER
     image = Image(arrays["SCI"], arrays["ERR"], dq)
-    table = measure_catalog(image, WCS(field.grid), noise_correlation=correlation, **OPTIONS)
+    table = list_sources(image, WCS(field.grid), noise_correlation=correlation, **OPTIONS)
     for (x, y), flag in zip(field.stars[:2, :3].T, ("SATURATED", "UNUSABLE", "REJECTED"), strict=True):
         row = table[np.hypot(table["x_pix"] - x, table["y_pix"] - y).argmin()]
         assert SourceFlag(int(row["flags"])) & ~SourceFlag.CROWDED == SourceFlag[flag]
@@ -89,7 +89,7 @@ def test_the_edge_of_an_image_through_a_star_is_flagged():
     x, y = np.rint(field.stars[:2, 0]).astype(int)
     n_used[:, : x - 2] = 2
     image = Image(arrays["SCI"], arrays["ERR"], arrays["DQ"])
-    table = measure_catalog(image, WCS(field.grid), n_used, noise_correlation=correlation, **OPTIONS)
+    table = list_sources(image, WCS(field.grid), n_used, noise_correlation=correlation, **OPTIONS)
     row = table[np.hypot(table["x_pix"] - x, table["y_pix"] - y).argmin()]
     assert SourceFlag(int(row["flags"])) & SourceFlag.UNEVEN
     assert np.count_nonzero(table["flags"] & int(SourceFlag.UNEVEN)) < len(table) // 2
@@ -98,6 +98,6 @@ def test_the_edge_of_an_image_through_a_star_is_flagged():
 def test_an_empty_image_has_an_empty_catalogue():
     image = Image(np.zeros((60, 70), "f4"), np.ones((60, 70), "f4"), np.zeros((60, 70), "u4"))
     wcs = WCS(make_field(1, (60, 70)).grid)
-    table = measure_catalog(image, wcs, noise_correlation=1.0, **OPTIONS | {"psf_fit": True})
+    table = list_sources(image, wcs, noise_correlation=1.0, **OPTIONS | {"psf_fit": True})
     assert len(table) == 0
     assert "flux_2" in table.colnames

@@ -28,7 +28,7 @@ class SourceFlag(IntFlag):
     UNEVEN = 32  # the number of images changes within the largest aperture: the edge of one runs through the source
 
 
-def measure_catalog(
+def list_sources(
     image, wcs, n_used=None, *, noise_correlation, source_threshold_sigma, aperture_pix, ring_pix, psf_fit=False
 ):
     """Return the table of the sources of an image.
