@@ -106,13 +106,13 @@ def test_an_older_context_can_be_built_on(cache, deliver, tmp_path, caplog):
 
 
 def test_the_first_reference_of_a_spectrograph_type(cache, deliver, tmp_path):
-    path = write_reference(tmp_path, "telluric")
+    path = write_reference(tmp_path, "fibre")
     made = deliver(path)
-    assert "ligeriri_iris_telluric_0001.rmap" in made["made"]
-    assert "new -> ligeriri_iris_telluric_0001.rmap" in ingest.format_changes(made, dry_run=False)
+    assert "ligeriri_iris_fibre_0001.rmap" in made["made"]
+    assert "new -> ligeriri_iris_fibre_0001.rmap" in ingest.format_changes(made, dry_run=False)
     keys = {"DETECTOR": "IFS", "INSTMODE": "LENSLET", "SCALE": 0.014, "GRATING": "K4000"}
-    assert resolve(cache, "telluric", **keys)["telluric"]["file"] == path.name
-    other = resolve(cache, "telluric", **{**keys, "SCALE": 0.025})["telluric"]
+    assert resolve(cache, "fibre", **keys)["fibre"]["file"] == path.name
+    other = resolve(cache, "fibre", **{**keys, "SCALE": 0.025})["fibre"]
     assert other["status"] == "not found"
 
 

@@ -70,7 +70,7 @@ def test_a_spectrograph_has_rates_darks_and_pictures_of_the_rates_that_nothing_i
         "level2/2024B-P123-010_IRIS_IFS_SKY_LVL2_0023-00.fits",
         "level2/2024B-P123-011_IRIS_IFS_SCI_LVL2_0024-00.fits",
     ]
-    assert len(ifs_plan.products("level3")) == 2
+    assert len(ifs_plan.products("level3")) == 3  # a mosaic, cubes of lenslets and of slices
     assert f"quality/{rate.removesuffix('fits')}json" in ifs_plan.products("quality")
     pictures = [product for product in ifs_plan.products("quicklook") if "/level1/" in product]
     assert pictures == [f"quicklook/{rate.removesuffix('fits')}png"]
@@ -86,13 +86,14 @@ def test_the_rule_of_a_level_2_is_found_by_its_observation(ifs_plan):
 
 
 def test_groups_of_cubes_and_of_images_have_rules_of_their_own(ifs_plan):
-    (cubes,) = [name for name, entry in ifs_plan.night["groups"].items() if entry.get("cubes")]
+    cubes, of_slices = [name for name, entry in ifs_plan.night["groups"].items() if entry.get("cubes")]
     (images,) = [name for name, entry in ifs_plan.night["groups"].items() if not entry.get("cubes")]
     assert re.fullmatch(ifs_plan.group_pattern(cubes=True), cubes)
     assert not re.fullmatch(ifs_plan.group_pattern(cubes=False), cubes)
     assert re.fullmatch(ifs_plan.group_pattern(cubes=False), images)
     assert ifs_plan.catalogs() == [f"level3/{images}_CAT.ecsv"]
     assert ifs_plan.images(cubes) == ["level2/2024B-P123-010_IRIS_IFS_SCI_LVL2_0022-00.fits"]
+    assert ifs_plan.images(of_slices) == ["level2/2024B-P123-011_IRIS_IFS_SCI_LVL2_0024-00.fits"]
 
 
 def test_the_sky_of_a_cube(ifs_plan):

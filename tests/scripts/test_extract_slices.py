@@ -28,7 +28,7 @@ PSF = {"core_fwhm_pix": 1.6, "halo_fwhm_pix": 4.0, "core_fraction": 0.9}
 def make_star(**options):
     """Return the frame of a star with a line under the sky, and its sources' light."""
     geometry = slicers.find_geometry(LAYOUT, FIELD, 0.05)
-    sources = spectrograph.make_sources({"sources": [STAR]}, POINTING, geometry)
+    sources = spectrograph.make_sources([STAR], POINTING, geometry)
     fine = slicers.find_geometry(LAYOUT, FIELD, 0.05, slicers.FINE)
     images = slicers.take_images(SLICER, sources, POINTING, fine, PSF)
     tables = [slicers.tabulate(SLICER, STAR)]
@@ -82,7 +82,7 @@ def test_the_star_has_its_light_its_line_and_its_place(extract, exposures, tmp_p
     x = np.arange(white.shape[1])
     sky = WCS(cube.wcs).wcs_pix2world([[STAR["x"] - 1, STAR["y"] - 1, 0]], 0)[0][:2]
     geometry = slicers.find_geometry(LAYOUT, FIELD, 0.05)
-    expected = spectrograph.make_sources({"sources": [STAR]}, POINTING, geometry)[0]
+    expected = spectrograph.make_sources([STAR], POINTING, geometry)[0]
     np.testing.assert_allclose(sky, [expected["ra_deg"], expected["dec_deg"]], atol=0.01 * 0.05 / 3600)
     box = np.abs(x - (STAR["x"] - 1)) < 3.5
     assert (white * x * box).sum() / (white * box).sum() == pytest.approx(STAR["x"] - 1, abs=0.1)

@@ -33,7 +33,7 @@ def test_a_preset_has_the_modes_of_its_sequences():
 
 
 @pytest.mark.parametrize("name", sorted(MADE))
-def test_only_science_has_sources_and_each_kind_its_light(name):
+def test_only_science_and_stars_have_sources_and_each_kind_its_light(name):
     preset, made = FACTS["presets"][name], make(name)
     field, light = FIELDS[MADE[name]], {}
     for exposure in plan_exposures(preset, FACTS, INSTRUMENTS):
@@ -43,7 +43,7 @@ def test_only_science_has_sources_and_each_kind_its_light(name):
         frame, part = modes.render(made, preset[modes.FACTS[MADE[name]]], exposure, 1.0, field, set())
         light[kind] = frame.sum()
         assert frame.shape == made.shape
-        assert (part.sum() > 0) == (kind == "science")
+        assert (part.sum() > 0) == (kind in ("science", "telluric"))
     assert light["science"] > light["sky"] > 0
     dark_lamp = {"slicer": "flat", "ifs": "lenslet-scan"}[name]
     assert light[dark_lamp] > 0

@@ -49,7 +49,7 @@ def test_a_star_has_its_light_and_its_place(made):
     geometry = slicers.find_geometry(layout, FIELD, 0.05)
     star = {"kind": "star", "x": 7.3, "y": 4.2, "radius_pix": 0.0, "continuum_e_per_s": 100.0}
     galaxy = star | {"kind": "galaxy"}
-    sources = spectrograph.make_sources({"sources": [star, galaxy]}, BASE, geometry, hidden=("galaxy",))
+    sources = spectrograph.make_sources([star, galaxy], BASE, geometry, hidden=("galaxy",))
     assert len(sources) == 1
     back = scene.sky_to_pixel(sources[0]["ra_deg"], sources[0]["dec_deg"], BASE, geometry)
     assert back == (pytest.approx(7.3), pytest.approx(4.2))
