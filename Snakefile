@@ -1,4 +1,4 @@
-"""Reduction of a night of Liger (Keck) or IRIS (TMT): raw ramps to rates, calibrated images and mosaics.
+"""Reduction of a night of Liger (Keck) or IRIS (TMT): raw ramps to mosaics, cubes and spectra.
 
 Run in a night's directory (`snakemake -s REPO/Snakefile -d NIGHT`) that holds `raw/` and, if wanted, `config.yaml`
 (overrides of config/config.yaml) and `exposures.yaml` (exclusions, corrections). README.md says more.
