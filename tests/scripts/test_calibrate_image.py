@@ -6,15 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from astropy.wcs import WCS
+from images import LEFT_OUT
 
 from calibrate_image import main
 from drs import product
 
 IRIS = Path(__file__).resolve().parents[2] / "config" / "instruments" / "iris.yaml"
 LIMITS = {"sky_frames": 8, "sky_minimum": 3, "sky_offset_pix": 4}
-LIMITS |= {"astrometry_search_pix": 20, "astrometry_search_deg": 0, "astrometry_scale": False, "astrometry_minimum": 3}
-LIMITS |= {"refraction": "no", "refraction_pressure_hpa": 615, "refraction_temperature_c": 1}
-LIMITS |= {"cosmic_rays": False, "cosmic_sigma": 6, "cosmic_neighbour_fraction": 0.5, "cosmic_contrast": 5}
+LIMITS |= LEFT_OUT
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dithers import Field, make_field, make_geometry
+from images import LEFT_OUT
 
 import calibrate_image
 from drs import product
@@ -58,7 +59,7 @@ def calibrate(run, references, tmp_path, paths, caches, number, method="iterativ
     options = {"rate": paths[number], "manifest": references[0], "sky_method": method, "source_threshold_sigma": 3}
     if method == "iterative":
         options |= {"mask": tmp_path / "mask.fits", "dither": paths, "dither_manifest": [references[0]] * len(paths)}
-    result = run(calibrate_image.main, **options, **caches, **SKY, output=tmp_path / "image.fits")
+    result = run(calibrate_image.main, **options, **caches, **SKY, **LEFT_OUT, output=tmp_path / "image.fits")
     assert result.exit_code == 0, result.output
     return product.read(tmp_path / "image.fits")
 
@@ -122,5 +123,5 @@ def test_three_exposures_are_too_few(field, run, references, tmp_path):
 def test_the_iterative_sky_needs_its_files(field, run, references, tmp_path):
     paths, caches, _ = field(n=4, shape=(64, 70))
     options = {"rate": paths[0], "manifest": references[0], "sky_method": "iterative", "source_threshold_sigma": 3}
-    result = run(calibrate_image.main, **options, **caches, **SKY, output=Path(tmp_path, "x.fits"))
+    result = run(calibrate_image.main, **options, **caches, **SKY, **LEFT_OUT, output=Path(tmp_path, "x.fits"))
     assert "the iterative sky needs --mask and --dither" in result.output

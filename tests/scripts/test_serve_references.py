@@ -14,12 +14,18 @@ from drs.source import Server
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts" / "serve_references.py"
 
 
+def heed_interrupts():
+    """A shell makes what it starts in the background deaf to interrupts, and so are the tests run that way."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_a_cache_is_served_until_interrupted_and_not_changed(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "localhost,127.0.0.1")
     cache = make_cache(tmp_path / "crds")
     before = list_bytes(cache)
     command = [sys.executable, str(SCRIPT), f"--cache={cache}", "--port=0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    options = {"stderr": subprocess.PIPE, "text": True, "preexec_fn": heed_interrupts}
+    with subprocess.Popen(command, **options) as process:
         try:
             url = re.search(r"on (http://127.0.0.1:\d+)", process.stderr.readline())[1]
             assert len(Server(url).list_mappings("ligeriri_0001.pmap")) == 22
