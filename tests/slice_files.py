@@ -1,12 +1,9 @@
 """Rates, references and manifests of a small slicer on disk, for the tests of the commands on slices."""
 
-import json
-
 import numpy as np
-from spectra import KEYWORDS, REFERENCE
+from spectra import KEYWORDS, REFERENCE, write_manifest
 
 from drs import product
-from drs.references import sha1
 from drs.simulation.slicers import Slicer, make_edges, make_wavesol, render_light, tabulate
 from drs.simulation.slices import REDUCED
 
@@ -50,18 +47,12 @@ def write_references(folder, *, old=True, **changes):
         "trace": ("TraceModel", {"SCI": response, "ERR": 0 * flat, "EDGES": edges} | flags, ""),
         "wavesol": ("WavelengthModel", {"WAVESOL": make_wavesol(SLICER, shift_pix=3.0 * old, tilted=not old)}, "um"),
     }
-    entries = {}
+    paths = {}
     for kind, (model, arrays, unit) in contents.items():
         keywords = {key: value for key, value in OF_SLICES.items() if key not in LEFT_OUT}
         keywords |= REFERENCE | {"DATAMODL": model, "REFTYPE": kind.upper()} | changes.get(kind, {})
         units = {name: "pix" if name == "EDGES" else unit for name in arrays if name != "DQ"}
         path = place / f"iris_ifs_{kind}_20240101t000000_0.0.1.fits"
         product.write(path, product.Product(keywords, arrays, units))
-        facts = {"file": path.name, "size": path.stat().st_size, "sha1": sha1(path), "source": "context"}
-        facts |= {"status": "found", "reason": "", "keyword": f"R_{kind[:6].upper()}"}
-        entries[kind] = facts | dict.fromkeys(("rmap", "selector", "useafter"), "")
-    context = {"context": {"name": "ligeriri_0001.pmap", "sha1": "0"}, "crds_version": "14.0.3"}
-    manifest = {"exposure": "x", "status": "resolved", "reason": "", "keys": {"INSTRUME": "IRIS"}, **context}
-    path = folder / "manifest.json"
-    path.write_text(json.dumps({**manifest, "references": entries}))
-    return path, folder / "cache"
+        paths[kind] = path
+    return write_manifest(folder, paths), folder / "cache"

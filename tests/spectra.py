@@ -77,7 +77,7 @@ def write_references(folder, spectrograph, *, true_matrix=True, **changes):
         "rectmat": ("RectificationModel", matrix, ""),
         "wavesol": ("WavelengthModel", wavelengths, "um"),
     }
-    entries = {}
+    paths = {}
     for kind, (model, arrays, unit) in contents.items():
         left_out = ("EXPTIME", "NREADS", "DATALVL", "DATAQUAL", "RA", "DEC", "PA", "SEMID", "PROGNUM", "OBSNUM")
         keywords = {key: value for key, value in KEYWORDS.items() if key not in left_out}
@@ -85,6 +85,14 @@ def write_references(folder, spectrograph, *, true_matrix=True, **changes):
         units = {name: unit for name in arrays if name in ("SCI", "ERR", "WAVESOL")}
         path = place / f"iris_ifs_{kind}_20240101t000000_0.0.1.fits"
         product.write(path, product.Product(keywords, arrays, units))
+        paths[kind] = path
+    return write_manifest(folder, paths), cache
+
+
+def write_manifest(folder, paths):
+    """Write the manifest of an exposure that takes these references, {type: path}; return its path."""
+    entries = {}
+    for kind, path in paths.items():
         facts = {"file": path.name, "size": path.stat().st_size, "sha1": sha1(path), "source": "context"}
         facts |= {"status": "found", "reason": "", "keyword": f"R_{kind[:6].upper()}"}
         entries[kind] = facts | dict.fromkeys(("rmap", "selector", "useafter"), "")
@@ -92,7 +100,7 @@ def write_references(folder, spectrograph, *, true_matrix=True, **changes):
     manifest = {"exposure": "x", "status": "resolved", "reason": "", "keys": {"INSTRUME": "IRIS"}, **context}
     path = folder / "manifest.json"
     path.write_text(json.dumps({**manifest, "references": entries}))
-    return path, cache
+    return path
 
 
 def write_scan(folder, spectrograph, positions, lit):
