@@ -61,7 +61,8 @@ def calibrate_reads(reads_dn, maps, *, column_dn=None, row_dn=None, lead=None, g
         raise ValueError(f"offsets {column_dn.shape} and {row_dn.shape} do not fit reads {reads_dn.shape}")
     lead = np.zeros((n_group, n_read), np.float32) if lead is None else lead
     ceiling = np.float32(np.inf if reads_dn.dtype.kind == "f" else np.iinfo(reads_dn.dtype).max)
-    maps = maps._replace(saturation_dn=np.minimum(maps.saturation_dn, ceiling))
+    coefficients = _complete_polynomial(maps.nonlin_coefficients)
+    maps = maps._replace(saturation_dn=np.minimum(maps.saturation_dn, ceiling), nonlin_coefficients=coefficients)
     signal_e, dq = np.empty(reads_dn.shape, np.float32), maps.dq.copy()
     onset = np.zeros((n_group, ny, nx), np.int32)
     offsets = np.ascontiguousarray(column_dn), np.ascontiguousarray(row_dn), lead
@@ -72,77 +73,102 @@ def calibrate_reads(reads_dn, maps, *, column_dn=None, row_dn=None, lead=None, g
     return Signal(signal_e, dq, onset)
 
 
+def _complete_polynomial(coefficients):
+    """Return at least c_0 and c_1 of a polynomial; without any it is x itself."""
+    n_coeff, *image = coefficients.shape
+    rest = np.zeros((max(2 - n_coeff, 0), *image), np.float32)
+    rest[-1:] = n_coeff == 0
+    return np.concatenate([coefficients, rest]) if n_coeff < 2 else coefficients
+
+
 @njit(cache=True, error_model="numpy")
-def _subtract_bias_kernel(raw, maps, offsets, live, signal, dq):
-    """Write the signal above bias and offsets of one read of a lane; note saturation and reads that are no number."""
-    saturation, bias = maps
+def _subtract_bias_kernel(raw, levels, offsets, ended, lost, x):
+    """Write the signal above bias and offsets of one read of a lane; note saturation and reads that are no number.
+
+    What is noted is as wide as the signal, so that the compiler takes the same number of pixels of everything.
+    """
+    saturation, bias = levels
     column, row = offsets
     for i in range(raw.size):
         value = np.float32(raw[i])
         nothing = value - value  # NaN for infinite values too
-        live[i] &= not (value >= saturation[i] and nothing == 0)
-        dq[i] |= (np.uint32(0) if live[i] else SATURATED) | (DROPOUT if nothing != 0 else np.uint32(0))
-        signal[i] = value - bias[i] - (column[i] + row) + nothing
+        ended[i] |= np.int32(value >= saturation[i]) & np.int32(nothing == 0)
+        lost[i] |= np.int32(nothing != 0)
+        x[i] = value - bias[i] - (column[i] + row) + nothing
 
 
 @njit(cache=True, error_model="numpy")
-def _end_early_kernel(pair, lead, saturation, live):
+def _end_early_kernel(pair, lead, saturation, ended):
     """End the pixels of a lane of which the last one of the averaged reads is saturated."""
     earlier, raw = pair
     for i in range(raw.size):
         value = np.float32(raw[i])
-        live[i] &= not (value + (value - np.float32(earlier[i])) * lead >= saturation[i])
+        ended[i] |= np.int32(value + (value - np.float32(earlier[i])) * lead >= saturation[i])
 
 
 @njit(cache=True, error_model="numpy")
-def _start_polynomial_kernel(coefficient, signal, x):
-    """Move the signal of a lane to x, and put the highest coefficient in its place."""
-    for i in range(signal.size):
-        x[i] = signal[i]
-        signal[i] = coefficient[i]
+def _start_polynomial_kernel(highest, second, x, total):
+    """First step of Horner's rule on a lane."""
+    for i in range(x.size):
+        total[i] = highest[i] * x[i] + second[i]
 
 
 @njit(cache=True, error_model="numpy")
-def _continue_polynomial_kernel(coefficient, x, signal):
-    """One step of Horner's rule on a lane."""
-    for i in range(signal.size):
-        signal[i] = signal[i] * x[i] + coefficient[i]
+def _continue_polynomial_kernel(coefficient, x, total):
+    """One more step of Horner's rule on a lane."""
+    for i in range(x.size):
+        total[i] = total[i] * x[i] + coefficient[i]
 
 
 @njit(cache=True, error_model="numpy")
-def _scale_gain_kernel(gain, live, signal, onset):
+def _scale_gain_kernel(gain, ended, signal, onset):
     """Turn the signal of one read of a lane from DN to e-, NaN from saturation on; count the reads before it."""
     for i in range(signal.size):
-        signal[i] = signal[i] * gain[i] if live[i] else np.float32(np.nan)
-        onset[i] += live[i]
+        signal[i] = np.float32(np.nan) if ended[i] else signal[i] * gain[i]
+        onset[i] += np.int32(1) - ended[i]
+
+
+@njit(cache=True, error_model="numpy")
+def _flag_lane_kernel(ended, lost, dq):
+    """Flag the pixels of a lane that saturate, and those with reads that are no number."""
+    for i in range(dq.size):
+        dq[i] |= (SATURATED if ended[i] else np.uint32(0)) | (DROPOUT if lost[i] else np.uint32(0))
+
+
+@njit(cache=True, error_model="numpy")
+def _calibrate_lane_kernel(reads, maps, offsets, place, work, signal, onset):
+    """Calibrate a lane of a group: fill `signal`, add to `onset`; leave what ended and what is lost in `work`."""
+    group, y, a, b = place
+    (column, row, lead), (ended, lost, x) = offsets, work
+    levels, coefficients = (maps.saturation_dn[y, a:b], maps.bias_dn[y, a:b]), maps.nonlin_coefficients
+    n_coeff, gain, first = len(coefficients), maps.gain_e_per_dn[y, a:b], onset[group, y, a:b]
+    ended[:] = 0
+    for read in range(reads.shape[1]):
+        raw = reads[group, read, y, a:b]
+        if read > 0 and lead[group, read] > 0:
+            _end_early_kernel((reads[group, read - 1, y, a:b], raw), lead[group, read], levels[0], ended)
+        _subtract_bias_kernel(raw, levels, (column[group, read, a:b], row[group, read, y]), ended, lost, x)
+        out = signal[group, read, y, a:b]
+        _start_polynomial_kernel(coefficients[n_coeff - 1, y, a:b], coefficients[n_coeff - 2, y, a:b], x, out)
+        for k in range(n_coeff - 3, -1, -1):
+            _continue_polynomial_kernel(coefficients[k, y, a:b], x, out)
+        _scale_gain_kernel(gain, ended, out, first)
 
 
 @njit(cache=True, error_model="numpy", parallel=True, nogil=True)
 def _calibrate_rows_kernel(reads, maps, offsets, signal, dq, onset):
     """Calibrate rows of reads (n_group, n_read, ny, nx), lane by lane; fill `signal`, add to `dq` and `onset`."""
-    n_group, n_read, ny, nx = reads.shape
+    n_group, _, ny, nx = reads.shape
     column, row, lead = offsets
-    coefficients, width = maps.nonlin_coefficients, min(LANE, nx)
-    n_coeff = coefficients.shape[0]
+    width = min(LANE, nx)
     for y in prange(ny):
-        live, x = np.empty(width, np.bool_), np.empty(width, np.float32)
         for start in range(0, nx, width):
             a, b = start, min(start + width, nx)
-            levels = maps.saturation_dn[y, a:b], maps.bias_dn[y, a:b]
+            ended, lost = np.empty(b - a, np.int32), np.zeros(b - a, np.int32)
+            work = ended, lost, np.empty(b - a, np.float32)
             for group in range(n_group):
-                live[:] = True
-                for read in range(n_read):
-                    out = signal[group, read, y, a:b]
-                    if read > 0 and lead[group, read] > 0:
-                        pair = reads[group, read - 1, y, a:b], reads[group, read, y, a:b]
-                        _end_early_kernel(pair, lead[group, read], levels[0], live)
-                    offset = column[group, read, a:b], row[group, read, y]
-                    _subtract_bias_kernel(reads[group, read, y, a:b], levels, offset, live, out, dq[y, a:b])
-                    if n_coeff > 0:
-                        _start_polynomial_kernel(coefficients[n_coeff - 1, y, a:b], out, x)
-                    for k in range(n_coeff - 2, -1, -1):
-                        _continue_polynomial_kernel(coefficients[k, y, a:b], x, out)
-                    _scale_gain_kernel(maps.gain_e_per_dn[y, a:b], live, out, onset[group, y, a:b])
+                _calibrate_lane_kernel(reads, maps, (column, row, lead), (group, y, a, b), work, signal, onset)
+                _flag_lane_kernel(ended, lost, dq[y, a:b])
 
 
 @njit(cache=True, error_model="numpy", parallel=True, nogil=True)
