@@ -157,10 +157,11 @@ def _fit_pixels_kernel(signal, maps, plan, masks, pixels, fit, hit):
     """Fit a list of pixels, in batches."""
     n_pixel = pixels.shape[1]
     values, n_reads = fit
-    size = make_batch(plan.times.size).source.size
+    precise = np.zeros(0)  # for ramps of any length
+    size = make_batch(plan.times.size, precise).source.size
     for part in prange((n_pixel + size - 1) // size):
         a, b = part * size, min(part * size + size, n_pixel)
-        batch, own = make_batch(plan.times.size), (values[:, a:b], n_reads[a:b])
+        batch, own = make_batch(plan.times.size, precise), (values[:, a:b], n_reads[a:b])
         _fit_batch_kernel(signal, maps, plan, masks, pixels[:, a:b], batch, own, hit[a:b])
 
 
@@ -172,7 +173,7 @@ def fit_some_of_rows(signal, variance, plan, first, alone, fit, found, hit):
     """
     rate, read_factor, photon_factor, chi_square, n_reads = fit
     (ys, xs), masks = np.nonzero(alone), (found, np.zeros((0, 0, 0), np.bool_))
-    batch = make_batch(plan.times.size)
+    batch = make_batch(plan.times.size, rate)
     for start in range(0, xs.size, batch.source.size):
         size = min(batch.source.size, xs.size - start)
         pixels = np.empty((2, size), np.int64)
