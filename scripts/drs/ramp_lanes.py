@@ -2,7 +2,7 @@
 
 Each inner loop is a kernel of its own over contiguous float32 rows, which the compiler turns into vector
 instructions; two differences at a time, so that a pixel's sums are read and written half as often. Pixels that need it
-are then looked at one by one.
+are then looked at in batches.
 """
 
 from typing import NamedTuple

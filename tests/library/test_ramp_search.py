@@ -33,5 +33,6 @@ def test_a_missing_read_is_bridged_and_a_reset_is_not():
     signal[0, 3:, 0, 0] += 800  # in the difference across the missing read
     result = fit(signal, times_s, threshold=4.5)
     np.testing.assert_allclose(result.rate, 7.0, rtol=1e-4)
-    assert result.found[2, 0, 0] and not result.found[:, :, 1:].any()
+    assert result.found[2, 0, 0]
+    assert not result.found[:, :, 1:].any()
     assert result.n_reads[0, :4].tolist() == [11, 10, 11, 12]
