@@ -2,7 +2,7 @@
 
 Each inner loop is a kernel of its own over contiguous float32 rows, which the compiler turns into vector
 instructions; two differences at a time, so that a pixel's sums are read and written half as often. Pixels that need it
-are then looked at one by one.
+are then looked at in batches.
 """
 
 from typing import NamedTuple
@@ -10,9 +10,10 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from drs.ramp_pixels import fit_some_of_row, weigh_reads
+from drs.ramp_pixels import fit_some_of_rows, weigh_reads
 
 LANE = 1024  # pixels; their reads and recursions (16 bytes per read and pixel) fit into the second cache
+PARTS = 16  # of the rows of a block; each has enough pixels for a batch, and there are several for every thread
 FLAGS = {"cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
 
 
@@ -283,21 +284,24 @@ def _fit_lane_kernel(signal, place, variance, plan, whole, lane, fit, alone):
 
 @njit(parallel=True, nogil=True, **FLAGS)
 def _fit_rows_kernel(signal, variance, plan, whole, fit, found, hit):
-    """Fit rows of pixels, each in lanes and then those pixels that need it one by one."""
+    """Fit rows of pixels, each in lanes, and then the pixels of some rows that need it in batches."""
     ny, nx = variance.shape
     rate, read_factor, photon_factor, chi_square, n_reads = fit
-    n, width = plan.times.size, min(LANE, nx)
-    for y in prange(ny):
-        alone = np.zeros(nx, np.bool_)
+    n, width, n_part = plan.times.size, min(LANE, nx), min(PARTS, ny)
+    for part in prange(n_part):
+        first, stop = part * ny // n_part, (part + 1) * ny // n_part
+        alone = np.zeros((stop - first, nx), np.bool_)
         lane = _Lane(
             np.empty((n, 3, width), np.float32),
             np.empty((2, width), np.float32),
             np.empty((8, width), np.float32),
             np.empty((4, width), np.float32),
         )
-        for start in range(0, nx, width):
-            a = min(start, nx - width)  # the last lane begins earlier in place of ending later
-            b = a + width
-            rows = rate[y, a:b], read_factor[y, a:b], photon_factor[y, a:b], chi_square[y, a:b], n_reads[y, a:b]
-            _fit_lane_kernel(signal, (y, a, b), variance[y, a:b], plan, whole, lane, rows, alone[a:b])
-        fit_some_of_row(signal, variance, plan, y, alone, fit, found, hit)
+        for y in range(first, stop):
+            for start in range(0, nx, width):
+                a = min(start, nx - width)  # the last lane begins earlier in place of ending later
+                b = a + width
+                rows = rate[y, a:b], read_factor[y, a:b], photon_factor[y, a:b], chi_square[y, a:b], n_reads[y, a:b]
+                own = alone[y - first, a:b]
+                _fit_lane_kernel(signal, (y, a, b), variance[y, a:b], plan, whole, lane, rows, own)
+        fit_some_of_rows(signal, variance, plan, first, alone, fit, found, hit)
