@@ -15,6 +15,7 @@ from drs.ramp_pixels import fit_some_of_rows, weigh_reads
 LANE = 1024  # pixels; their reads and recursions (16 bytes per read and pixel) fit into the second cache
 PARTS = 16  # of the rows of a block; each has enough pixels for a batch, and there are several for every thread
 FLAGS = {"cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
+PART = {**FLAGS, "forceinline": True}  # a call hands over arrays by reference counts: as long as some 500 pixels
 
 
 class _Lane(NamedTuple):
@@ -44,14 +45,14 @@ def fit_rows(signal_e, read_variance_e2, plan, fit, found, hit):
     _fit_rows_kernel(signal_e, read_variance_e2, plan, weigh_reads(plan), fit, found, hit)
 
 
-@njit(**FLAGS)
+@njit(**PART)
 def _add_read_kernel(weight, signal, total):
     """Add one weighted read of a lane to a sum; a read that is not usable makes it NaN."""
     for i in range(signal.size):
         total[i] += weight * signal[i]
 
 
-@njit(**FLAGS)
+@njit(**PART)
 def _eliminate_kernel(difference, terms, ratio, last, sums):
     """Eliminate one difference of a pixel: p, y, s, and the sums; one that is NaN ends a segment: p = y = 0."""
     dt, g, c = terms
@@ -67,7 +68,7 @@ def _eliminate_kernel(difference, terms, ratio, last, sums):
     return (p, y, s), (sums[0] + p * s * y, sums[1] + p * s * s)
 
 
-@njit(**FLAGS)
+@njit(**PART)
 def _substitute_kernel(step, terms, limits, pixel, state):
     """Substitute one difference of a pixel: eq. (4) and the sums of eq. (3)."""
     dt, g, c = terms
@@ -89,7 +90,7 @@ def _substitute_kernel(step, terms, limits, pixel, state):
     return z, u, q, worst, ends, photons, chi2 + p * r * r, count + (one if p > 0 else zero)
 
 
-@njit(**FLAGS)
+@njit(**PART)
 def _step_forwards_kernel(reads, terms, ratio, last, new, sums):
     """Eliminate one difference of a lane."""
     before, after = reads
@@ -100,7 +101,7 @@ def _step_forwards_kernel(reads, terms, ratio, last, new, sums):
         sums[0, i], sums[1, i] = total
 
 
-@njit(**FLAGS)
+@njit(**PART)
 def _step_forwards_twice_kernel(reads, terms, ratio, last, new, sums):
     """Eliminate two differences of a lane."""
     before, between, after = reads
@@ -114,7 +115,7 @@ def _step_forwards_twice_kernel(reads, terms, ratio, last, new, sums):
         sums[0, i], sums[1, i] = total
 
 
-@njit(**FLAGS)
+@njit(**PART)
 def _step_backwards_kernel(step, terms, limits, pixel, state):
     """Substitute one difference of a lane."""
     for i in range(pixel.shape[1]):
@@ -125,7 +126,7 @@ def _step_backwards_kernel(step, terms, limits, pixel, state):
         state[4, i], state[5, i], state[6, i], state[7, i] = new[4], new[5], new[6], new[7]
 
 
-@njit(**FLAGS)
+@njit(**PART)
 def _step_backwards_twice_kernel(steps, terms, limits, pixel, state):
     """Substitute two differences of a lane."""
     first, second = steps
@@ -145,7 +146,7 @@ def _divide_kernel(total, span, rate):
         rate[i] = total[i] / span
 
 
-@njit(**FLAGS)
+@njit(**PART)
 def _terms_kernel(plan, j):
     """Return dt, dt - 2c and c of a difference in float32."""
     dt = plan.times[j + 1] - plan.times[j]

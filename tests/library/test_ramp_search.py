@@ -19,7 +19,8 @@ def test_pixels_with_many_jumps_do_not_change_those_with_one():
         signal[0, hit:, 2, 2] -= size
     both = fit(signal, times_s, threshold=4.5)
     assert np.argwhere(both.found[:, 0, 0]).tolist() == [[3]]
-    assert (both.found[:, 0, 1:4] > 0).sum(axis=0).tolist() == [4, 4, 4]
+    for x in range(1, 4):
+        assert np.flatnonzero(both.found[:, 0, x]).tolist() == [13, 16, 19, 21]
     for name in NAMES:
         assert getattr(both, name)[0, 0] == getattr(alone, name)[0, 0]
 
