@@ -38,8 +38,12 @@ include: "rules/quality.smk"
 include: "rules/targets.smk"
 
 
-localrules:
+localrules:  # on a cluster: seconds each, and the next stage waits for them
     all,
+    resolve_references,
+    deliver_references,
+    write_plan,
+    check_night,
 
 
 rule all:

@@ -9,11 +9,13 @@ import os
 import shlex
 import subprocess
 import sys
+from functools import cache
 
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
+from drs.code import digest_path, write_digest
 from drs.lock import hold_night
 from drs.plan import Plan, options
 from drs.schema import find_problems
@@ -28,8 +30,12 @@ HELD = hold_night(".") if workflow.is_main_process else None  # until this proce
 
 
 def source(*names):
-    """Return scripts or library modules as inputs: code is an input, so an edit reruns its products."""
-    return [f"{workflow.basedir}/scripts/{name}.py" for name in names]
+    """Return a script, or a file that stands for library modules: code is an input, an edit reruns its products."""
+    if not names[0].startswith("drs/"):
+        return f"{workflow.basedir}/scripts/{names[0]}.py"
+    if workflow.is_main_process:
+        write_digest(names, f"{workflow.basedir}/scripts")
+    return digest_path(names)
 
 
 def read_night():
@@ -37,7 +43,7 @@ def read_night():
     if workflow.is_main_process:
         command = [
             sys.executable,
-            *source("list_exposures"),
+            source("list_exposures"),
             "--raw=raw",
             "--exposures=exposures.yaml",
             "--plan=plan",
@@ -52,12 +58,13 @@ def read_night():
     return json.loads(Path("plan/night.json").read_text())
 
 
-def read_index(stage):
-    """Return what CRDS answered for a stage, after asking it: a checkpoint, so that the plan can depend on it."""
-    return json.loads(Path(checkpoints.resolve_references.get(stage=stage).output.index).read_text())
+@cache
+def ask_crds(stage):
+    """Ask CRDS for the references of a stage: a checkpoint, so that the plan can depend on its answer."""
+    checkpoints.resolve_references.get(stage=stage)
 
 
-PLAN = Plan(read_night(), read_index)
+PLAN = Plan(read_night(), ask_crds)
 
 if not workflow.deployment_settings.deployment_method:  # without conda, jobs take the Python that runs Snakemake
     shell.prefix(f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
