@@ -17,6 +17,7 @@ sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from drs.code import digest_path, write_digest
 from drs.lock import hold_night
+from drs.needs import Needs
 from drs.plan import Plan, options
 from drs.schema import find_problems
 
@@ -26,6 +27,7 @@ if problems := find_problems(f"{workflow.basedir}/config/schema.yaml", dict(conf
 CONFIG = f"{workflow.basedir}/config"
 CACHE = config["crds"]["cache"] or os.environ.get("CRDS_PATH", "crds_cache")
 NIGHT_CACHE = "references/crds"
+NEEDS = Needs(f"{CONFIG}/resources.yaml")
 HELD = hold_night(".") if workflow.is_main_process else None  # until this process ends
 
 
@@ -41,13 +43,7 @@ def source(*names):
 def read_night():
     """Return the night's plan; the main process brings it up to date first, jobs only read it."""
     if workflow.is_main_process:
-        command = [
-            sys.executable,
-            source("list_exposures"),
-            "--raw=raw",
-            "--exposures=exposures.yaml",
-            "--plan=plan",
-        ]
+        command = [sys.executable, source("list_exposures"), "--raw=raw", "--exposures=exposures.yaml", "--plan=plan"]
         command += [f"--associations={config['associations'] or f'{CONFIG}/associations.yaml'}"]
         command += [f"--instruments={CONFIG}/instruments", f"--cache={CACHE}"]
         command += [f"--override={json.dumps(config['override'])}"]

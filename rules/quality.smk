@@ -28,8 +28,7 @@ rule measure_quality:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(6 * input.size_mb)),
-        runtime=10,
+        **NEEDS.of("measure_quality"),
     params:
         options=options(config["measure_quality"]),
     shell:
@@ -58,8 +57,7 @@ rule write_preview:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (600 + int(6 * input.size_mb)),
-        runtime=10,
+        **NEEDS.of("write_preview"),
     params:
         options=options(config["write_preview"]),
     shell:
@@ -93,8 +91,7 @@ rule write_report:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=1000,
-        runtime=15,
+        **NEEDS.of("write_report"),
     params:
         qualities=lambda wildcards, input: [f"--quality={path}" for path in input.qualities],
         previews=lambda wildcards, input: [f"--preview={path}" for path in input.previews],
@@ -132,8 +129,7 @@ rule check_night:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=300,
-        runtime=5,
+        **NEEDS.of("check_night"),
     params:
         indexes=lambda wildcards, input: [f"--index={path}" for path in input.indexes],
         qualities=lambda wildcards, input: [f"--quality={path}" for path in input.qualities],

@@ -26,9 +26,9 @@ from astropy.io import fits
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "scripts")]
 
-from runs import SNAKEMAKE, count_jobs, simulate  # noqa: E402
+from runs import SNAKEMAKE, count_jobs, simulate
 
-from drs.plan import Plan  # noqa: E402
+from drs.plan import Plan
 
 REPO = HERE.parent
 DITHERS = 9  # exposures of a field
@@ -167,7 +167,9 @@ def main(sizes, folder):
         for size in sizes:
             found[size] = measure_night(folder, size, cache)
             for name, (wall_s, cpu_s, memory_mb, n_jobs) in found[size].items():
-                growth = f"{find_exponent(found[sizes[0]][name][1], cpu_s, [sizes[0], size]):.2f}" if size > sizes[0] else ""
+                growth = (
+                    f"{find_exponent(found[sizes[0]][name][1], cpu_s, [sizes[0], size]):.2f}" if size > sizes[0] else ""
+                )
                 click.echo(f"{name:>10} {size:9d} {n_jobs:7d} {wall_s:8.1f} {cpu_s:8.1f} {memory_mb:6.0f}  {growth}")
 
 
