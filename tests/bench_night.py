@@ -15,6 +15,7 @@ and the exponent of each time's growth. CPU time is what to compare on a machine
 import json
 import math
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -41,6 +42,8 @@ rule make:
     output: "made/{i}"
     shell: "touch {output}"
 """
+# --touch rests a tenth of a second at each job.
+TOUCH = "from snakemake import cli; from snakemake.executors import touch; touch.Executor.SLEEPING_TIME = 0; cli.main()"
 
 
 def write_header(path, keywords):
@@ -89,7 +92,8 @@ def pretend_made(folder):
     for name in made:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("{}\n")
-    run_measured(folder, "--touch", "--cores=1", "--quiet=all")
+    options = ["-s", REPO / "Snakefile", "-d", folder, "--touch", "--cores=1", "--quiet=all"]
+    subprocess.run([sys.executable, "-c", TOUCH, *options], check=True, capture_output=True)
 
 
 def run_measured(folder, *options, snakefile=REPO / "Snakefile"):
