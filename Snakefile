@@ -38,16 +38,20 @@ include: "rules/quality.smk"
 include: "rules/targets.smk"
 
 
-localrules:
+localrules:  # on a cluster: seconds each, and the next stage waits for them
     all,
+    resolve_references,
+    deliver_references,
+    write_plan,
+    check_night,
 
 
 rule all:
     """Everything: Level 3, pictures, report, and the check that nothing failed."""
     input:
-        PLAN.products("level3", "level2", "level1", "calibrations", "quicklook"),
-        PLAN.catalogs(),
-        PLAN.spectra(),
+        lambda wildcards: PLAN.products("level3", "level2", "level1", "calibrations", "quicklook"),
+        lambda wildcards: PLAN.catalogs(),
+        lambda wildcards: PLAN.spectra(),
         "report.html",
         "quality/outcome.txt",
 

@@ -29,8 +29,7 @@ rule make_dark:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(3 * input.size_mb)),
-        runtime=15,
+        **NEEDS.of("make_dark"),
     params:
         options=options(config["make_dark"]),
         rates=lambda wildcards, input: [f"--rate={path}" for path in input.rates],
@@ -78,8 +77,7 @@ rule make_flat:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(3 * input.size_mb)),
-        runtime=15,
+        **NEEDS.of("make_flat"),
     params:
         options=options(config["make_flat"]),
         offs=lambda wildcards, input: [
@@ -136,8 +134,7 @@ rule make_sky:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(3 * input.size_mb)),
-        runtime=15,
+        **NEEDS.of("make_sky"),
     params:
         options=options(config["make_sky"]),
         rates=lambda wildcards, input: [f"--rate={path}" for path in input.rates],

@@ -37,8 +37,7 @@ rule make_rectmat:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(2 * input.size_mb)),
-        runtime=30,
+        **NEEDS.of("make_rectmat"),
     params:
         options=options(config["make_rectmat"]),
         rates=lambda wildcards, input: [f"--rate={path}" for path in input.rates],

@@ -9,12 +9,15 @@ import os
 import shlex
 import subprocess
 import sys
+from functools import cache
 
 from snakemake.exceptions import WorkflowError
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
+from drs.code import digest_path, write_digest
 from drs.lock import hold_night
+from drs.needs import Needs
 from drs.plan import Plan, options
 from drs.schema import find_problems
 
@@ -24,24 +27,23 @@ if problems := find_problems(f"{workflow.basedir}/config/schema.yaml", dict(conf
 CONFIG = f"{workflow.basedir}/config"
 CACHE = config["crds"]["cache"] or os.environ.get("CRDS_PATH", "crds_cache")
 NIGHT_CACHE = "references/crds"
+NEEDS = Needs(f"{CONFIG}/resources.yaml")
 HELD = hold_night(".") if workflow.is_main_process else None  # until this process ends
 
 
 def source(*names):
-    """Return scripts or library modules as inputs: code is an input, so an edit reruns its products."""
-    return [f"{workflow.basedir}/scripts/{name}.py" for name in names]
+    """Return a script, or a file that stands for library modules: code is an input, an edit reruns its products."""
+    if not names[0].startswith("drs/"):
+        return f"{workflow.basedir}/scripts/{names[0]}.py"
+    if workflow.is_main_process:
+        write_digest(names, f"{workflow.basedir}/scripts")
+    return digest_path(names)
 
 
 def read_night():
     """Return the night's plan; the main process brings it up to date first, jobs only read it."""
     if workflow.is_main_process:
-        command = [
-            sys.executable,
-            *source("list_exposures"),
-            "--raw=raw",
-            "--exposures=exposures.yaml",
-            "--plan=plan",
-        ]
+        command = [sys.executable, source("list_exposures"), "--raw=raw", "--exposures=exposures.yaml", "--plan=plan"]
         command += [f"--associations={config['associations'] or f'{CONFIG}/associations.yaml'}"]
         command += [f"--instruments={CONFIG}/instruments", f"--cache={CACHE}"]
         command += [f"--override={json.dumps(config['override'])}"]
@@ -52,12 +54,13 @@ def read_night():
     return json.loads(Path("plan/night.json").read_text())
 
 
-def read_index(stage):
-    """Return what CRDS answered for a stage, after asking it: a checkpoint, so that the plan can depend on it."""
-    return json.loads(Path(checkpoints.resolve_references.get(stage=stage).output.index).read_text())
+@cache
+def ask_crds(stage):
+    """Ask CRDS for the references of a stage: a checkpoint, so that the plan can depend on its answer."""
+    checkpoints.resolve_references.get(stage=stage)
 
 
-PLAN = Plan(read_night(), read_index)
+PLAN = Plan(read_night(), ask_crds)
 
 if not workflow.deployment_settings.deployment_method:  # without conda, jobs take the Python that runs Snakemake
     shell.prefix(f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")

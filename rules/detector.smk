@@ -33,8 +33,7 @@ rule make_bias:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (1500 + int(0.1 * input.size_mb)),
-        runtime=60,
+        **NEEDS.of("make_bias"),
     params:
         members=lambda wildcards: PLAN.raw_options(wildcards.name),
         common=lambda wildcards: PLAN.maker_options(wildcards.name, CACHE, NIGHT_CACHE),
@@ -69,8 +68,7 @@ rule make_saturation:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (1500 + int(0.1 * input.size_mb)),
-        runtime=60,
+        **NEEDS.of("make_saturation"),
     params:
         members=lambda wildcards: PLAN.raw_options(wildcards.name),
         common=lambda wildcards: PLAN.maker_options(wildcards.name, CACHE, NIGHT_CACHE),
@@ -106,8 +104,7 @@ rule make_nonlin:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (2500 + int(0.1 * input.size_mb)),
-        runtime=60,
+        **NEEDS.of("make_nonlin"),
     params:
         members=lambda wildcards: PLAN.raw_options(wildcards.name),
         common=lambda wildcards: PLAN.maker_options(wildcards.name, CACHE, NIGHT_CACHE),

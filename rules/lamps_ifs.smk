@@ -39,8 +39,7 @@ rule make_trace:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(2 * input.size_mb)),
-        runtime=30,
+        **NEEDS.of("make_trace"),
     params:
         options=options(config["make_trace"]),
         rates=lambda wildcards, input: [f"--rate={path}" for path in input.rates],
@@ -96,8 +95,7 @@ rule make_wavesol:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(2 * input.size_mb)),
-        runtime=30,
+        **NEEDS.of("make_wavesol"),
     params:
         options=options(config["make_wavesol"]),
         rates=lambda wildcards, input: [f"--rate={path}" for path in input.rates],

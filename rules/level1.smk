@@ -33,8 +33,7 @@ rule fit_ramp:
         "../envs/reduction.yaml"
     threads: lambda wildcards: 2 if PLAN.raw_mb(wildcards) > 100 else 1  # short jobs run side by side
     resources:
-        mem_mb=lambda wildcards, attempt: attempt * (350 + PLAN.raw_mb(wildcards) // 3),
-        runtime=15,
+        **NEEDS.of("fit_ramp"),
     params:
         options=options({key: value for key, value in config["fit_ramp"].items() if key not in LISTED}),
         corrections=lambda wildcards: json.dumps(PLAN.exposure(wildcards)["corrections"], sort_keys=True),

@@ -50,8 +50,7 @@ rule extract_cube:
         "../envs/reduction.yaml"
     threads: lambda wildcards: 2 if PLAN.megapixels(wildcards) > 1 else 1  # short jobs run side by side
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(6 * input.size_mb)),
-        runtime=15,
+        **NEEDS.of("extract_cube"),
     params:
         sky=lambda wildcards, input: [f"--sky={path}" for path in input.sky],
         sky_method=lambda wildcards: PLAN.sky_cube(wildcards, config["extract_cube"]["sky"])[0],
@@ -117,8 +116,7 @@ rule extract_slices:
         "../envs/reduction.yaml"
     threads: lambda wildcards: 2 if PLAN.megapixels(wildcards) > 1 else 1  # short jobs run side by side
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(6 * input.size_mb)),
-        runtime=15,
+        **NEEDS.of("extract_slices"),
     params:
         sky=lambda wildcards, input: [f"--sky={path}" for path in input.sky],
         sky_method=lambda wildcards: PLAN.sky_cube(wildcards, config["extract_slices"]["sky"])[0],

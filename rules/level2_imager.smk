@@ -44,8 +44,7 @@ rule make_object_mask:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(2.5 * input.size_mb)),
-        runtime=30,
+        **NEEDS.of("make_object_mask"),
     params:
         options=options(config["make_object_mask"]),
         sky=options(SKY),
@@ -109,8 +108,7 @@ rule calibrate_image:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (800 + int((2 if input.dithers else 6) * input.size_mb)),
-        runtime=15,
+        **NEEDS.of("calibrate_image"),
     params:
         sky=lambda wildcards, input: [f"--{'mask' if input.dithers else 'sky'}={path}" for path in input.sky],
         dithers=lambda wildcards, input: [

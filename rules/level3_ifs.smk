@@ -45,8 +45,7 @@ rule combine_cubes:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (2000 + int(2 * input.size_mb)),
-        runtime=30,
+        **NEEDS.of("combine_cubes"),
     params:
         options=options(config["combine_cubes"]),
         cubes=lambda wildcards, input: [f"--cube={path}" for path in input.cubes],
@@ -92,8 +91,7 @@ rule measure_spectra:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(6 * input.size_mb)),
-        runtime=15,
+        **NEEDS.of("measure_spectra"),
     params:
         options=options({key: value for key, value in config["measure_spectra"].items() if key != "positions"}),
         positions=lambda wildcards, input: [f"--positions={path}" for path in input.positions],

@@ -40,8 +40,7 @@ rule combine_images:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, attempt: attempt * 3000,
-        runtime=lambda wildcards, input: 30 + input.size_mb // 500,
+        **NEEDS.of("combine_images"),
     params:
         options=options(config["combine_images"]),
         mosaic=lambda wildcards: PLAN.mosaic_options(wildcards.group),
@@ -74,8 +73,7 @@ rule measure_sources:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(6 * input.size_mb)),
-        runtime=30,
+        **NEEDS.of("measure_sources"),
     params:
         options=options(config["measure_sources"]),
     shell:

@@ -35,8 +35,7 @@ rule make_gain:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (1500 + int(0.1 * input.size_mb)),
-        runtime=60,
+        **NEEDS.of("make_gain"),
     params:
         members=lambda wildcards: PLAN.raw_options(wildcards.name),
         darks=lambda wildcards: PLAN.raw_options(wildcards.name, "further", "dark"),
@@ -74,8 +73,7 @@ rule make_readnoise:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (1500 + int(0.1 * input.size_mb)),
-        runtime=60,
+        **NEEDS.of("make_readnoise"),
     params:
         members=lambda wildcards: PLAN.raw_options(wildcards.name, "further"),
         common=lambda wildcards: PLAN.maker_options(wildcards.name, CACHE, NIGHT_CACHE, "further_minimum"),
@@ -113,8 +111,7 @@ rule make_dq:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (2500 + int(0.1 * input.size_mb)),
-        runtime=60,
+        **NEEDS.of("make_dq"),
     params:
         members=lambda wildcards: PLAN.raw_options(wildcards.name),
         rates=lambda wildcards: [f"--rate={path}" for path in PLAN.rates(wildcards.name)],

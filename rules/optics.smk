@@ -38,8 +38,7 @@ rule make_distortion:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (1500 + int(3 * input.size_mb)),
-        runtime=15,
+        **NEEDS.of("make_distortion"),
     params:
         options=options(config["make_distortion"]),
         rates=lambda wildcards, input: [f"--rate={path}" for path in input.rates],
@@ -83,8 +82,7 @@ rule make_photometry:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(3 * input.size_mb)),
-        runtime=15,
+        **NEEDS.of("make_photometry"),
     params:
         options=options({key: value for key, value in config["make_photometry"].items() if key != "catalogue"}),
         images=lambda wildcards, input: [f"--image={path}" for path in input.images],

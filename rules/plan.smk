@@ -37,8 +37,7 @@ rule write_plan:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=1500,
-        runtime=15,
+        **NEEDS.of("write_plan"),
     params:
         requests=lambda wildcards, input: [f"--request={path}" for path in input.requests],
         cache=CACHE,

@@ -28,8 +28,7 @@ rule measure_quality:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (800 + int(6 * input.size_mb)),
-        runtime=10,
+        **NEEDS.of("measure_quality"),
     params:
         options=options(config["measure_quality"]),
     shell:
@@ -58,8 +57,7 @@ rule write_preview:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (600 + int(6 * input.size_mb)),
-        runtime=10,
+        **NEEDS.of("write_preview"),
     params:
         options=options(config["write_preview"]),
     shell:
@@ -79,8 +77,8 @@ rule write_report:
         plan="plan/plan.json",
         context="plan/context.json",
         indexes=lambda wildcards: PLAN.indexes(),
-        qualities=PLAN.products("quality"),
-        previews=[*PLAN.products("quicklook"), *PLAN.plots()],
+        qualities=lambda wildcards: PLAN.products("quality"),
+        previews=lambda wildcards: [*PLAN.products("quicklook"), *PLAN.plots()],
         template=f"{workflow.basedir}/scripts/drs/templates/report.html",
         script=source("write_report"),
         library=source("drs/keywords", "drs/plan", "drs/preview", "drs/report"),
@@ -93,8 +91,7 @@ rule write_report:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=1000,
-        runtime=15,
+        **NEEDS.of("write_report"),
     params:
         qualities=lambda wildcards, input: [f"--quality={path}" for path in input.qualities],
         previews=lambda wildcards, input: [f"--preview={path}" for path in input.previews],
@@ -119,7 +116,7 @@ rule check_night:
     input:
         night="plan/night.json",
         indexes=lambda wildcards: PLAN.indexes(),
-        qualities=PLAN.products("quality"),
+        qualities=lambda wildcards: PLAN.products("quality"),
         deliveries=expand("references/contexts/{stage}.json", stage=PLAN.stages[:-1]),
         report="report.html",
         script=source("check_night"),
@@ -132,8 +129,7 @@ rule check_night:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=300,
-        runtime=5,
+        **NEEDS.of("check_night"),
     params:
         indexes=lambda wildcards, input: [f"--index={path}" for path in input.indexes],
         qualities=lambda wildcards, input: [f"--quality={path}" for path in input.qualities],

@@ -33,8 +33,7 @@ checkpoint resolve_references:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=1000,
-        runtime=10,
+        **NEEDS.of("resolve_references"),
     params:
         cache=CACHE,
         night_cache=NIGHT_CACHE,
@@ -73,8 +72,7 @@ rule deliver_references:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=1500,
-        runtime=15,
+        **NEEDS.of("deliver_references"),
     params:
         references=lambda wildcards, input: list(input.references),
         cache=CACHE,

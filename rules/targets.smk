@@ -1,6 +1,7 @@
 """What can be asked for by name, besides `all` and any product's path.
 
-REQUIRED INPUTS: products of the other files of this folder
+REQUIRED INPUTS: products of the other files of this folder; by functions, as jobs on a cluster read these lines
+                 again and need none of them
 OUTPUTS: none of its own
 """
 
@@ -19,27 +20,27 @@ localrules:
 rule level1:
     """Rates of all exposures."""
     input:
-        PLAN.products("level1"),
+        lambda wildcards: PLAN.products("level1"),
 
 
 rule level2:
     """Calibrated images."""
     input:
-        PLAN.products("level2"),
+        lambda wildcards: PLAN.products("level2"),
 
 
 rule level3:
     """Combined images."""
     input:
-        PLAN.products("level3"),
-        PLAN.catalogs(),
-        PLAN.spectra(),
+        lambda wildcards: PLAN.products("level3"),
+        lambda wildcards: PLAN.catalogs(),
+        lambda wildcards: PLAN.spectra(),
 
 
 rule calibrations:
     """The night's own calibrations, delivered to its CRDS context; needs no science exposure."""
     input:
-        PLAN.products("calibrations"),
+        lambda wildcards: PLAN.products("calibrations"),
         f"references/contexts/{PLAN.stages[-2]}.json",
 
 
@@ -52,8 +53,8 @@ rule references:
 rule quicklook:
     """Preview pictures."""
     input:
-        PLAN.products("quicklook"),
-        PLAN.plots(),
+        lambda wildcards: PLAN.products("quicklook"),
+        lambda wildcards: PLAN.plots(),
 
 
 rule report:

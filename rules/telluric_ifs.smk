@@ -39,8 +39,7 @@ rule make_telluric:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(6 * input.size_mb)),
-        runtime=15,
+        **NEEDS.of("make_telluric"),
     params:
         options=options(config["make_telluric"]),
         cubes=lambda wildcards, input: [f"--cube={path}" for path in input.cubes],

@@ -2,6 +2,7 @@
 
 import json
 import re
+from functools import cached_property
 from pathlib import Path
 
 from drs.keywords import CONFIGURATION, IDENTITY
@@ -58,16 +59,16 @@ class Plan:
     ----------
     night : dict
         Content of plan/night.json.
-    read_index : callable
-        stage -> content of references/<stage>.json, once CRDS was asked.
+    ask_crds : callable
+        Called with a stage; raises (Snakemake's way to wait) until CRDS was asked for it.
     """
 
-    def __init__(self, night, read_index):
+    def __init__(self, night, ask_crds):
         self.night = night
         self.exposures = {row["id"]: row for row in night["rows"] if row["status"] == "accepted"}
         self.stages = list(night.get("order", night["stages"]))  # JSON sorts the keys of the latter
         self.stage_of = {identity: stage for stage, members in night["stages"].items() for identity in members}
-        self._read_index = read_index
+        self._ask_crds = ask_crds
 
     def products(self, *levels):
         """Return the products of levels: level1, calibrations, level2, level3; their quality; their quicklook.
@@ -94,9 +95,10 @@ class Plan:
         Every rule that depends on what CRDS chose has such an input: Snakemake then decides about it when the
         answers are there, and runs again only what they change.
         """
-        self._read_index(self._stage_of_product()[product])
+        self._ask_crds(self._stage_of_product[product])
         return []
 
+    @cached_property
     def _stage_of_product(self):
         """Return product -> stage of the exposures it is made from."""
         stages = {make(row): self.stage_of[row["id"]] for row in self.exposures.values() for make in (level1, level2)}
@@ -107,7 +109,7 @@ class Plan:
     def indexes(self):
         """Return the indexes of all stages, after CRDS was asked."""
         for stage in self.stages:
-            self._read_index(stage)
+            self._ask_crds(stage)
         return [f"references/{stage}.json" for stage in self.stages]
 
     @property
@@ -223,7 +225,7 @@ class Plan:
 
     def _references(self, level, identity):
         """Return the part of an exposure's manifest that a level uses, once CRDS was asked for its stage."""
-        self._read_index(self.stage_of[identity])
+        self._ask_crds(self.stage_of[identity])
         return f"references/{level}/{identity}.json"
 
     def images(self, group):
@@ -302,9 +304,15 @@ class Plan:
         return self._find_group(f"{wildcards.obs}_{wildcards.exp}")[1] if is_iterative else []
 
     def _find_group(self, identity):
-        """Return the name and the members of the Level 3 group of a science exposure."""
-        groups = self.night["groups"].items()
-        return next(((name, entry["members"]) for name, entry in groups if identity in entry["members"]), ("", []))
+        """Return the name and the members of the (first) Level 3 group of a science exposure."""
+        name = self._group_of.get(identity, "")
+        return name, self.night["groups"][name]["members"] if name else []
+
+    @cached_property
+    def _group_of(self):
+        """Return exposure -> the first Level 3 group that it is a member of."""
+        groups = reversed(self.night["groups"].items())
+        return {identity: name for name, entry in groups for identity in entry["members"]}
 
     def rates_of(self, identities):
         """Return the Level 1 products of exposures."""

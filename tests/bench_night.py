@@ -1,0 +1,181 @@
+"""How the workflow grows with the night: `python tests/bench_night.py [--sizes 100,1000,5000] [--folder FOLDER]`.
+
+Nights of raw files that are headers alone (their pixels are holes of the file system), all products of which exist as
+empty files that Snakemake takes for its own (--touch). Printed for each size: wall time, CPU time and peak memory of
+
+  fresh      `snakemake -n` of the night before anything is made
+  no change  `snakemake -n` when all is made
+  one more   the same after one more exposure arrived
+  job        what a job on a cluster node pays before its script starts: the Snakefile, read again for one product
+  trivial    Snakemake's own: `-n` of a workflow of as many jobs with one input and one output each, fresh
+
+and the exponent of each time's growth. CPU time is what to compare on a machine that others use too.
+"""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory, TemporaryFile
+
+import click
+from astropy.io import fits
+
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "scripts")]
+
+from runs import SNAKEMAKE, count_jobs, simulate
+
+from drs.plan import Plan
+
+REPO = HERE.parent
+DITHERS = 9  # exposures of a field
+SPACING_S = 10  # between starts: 5000 exposures in a night
+TRIVIAL = """
+rule all:
+    input: expand("made/{i}", i=range(N))
+rule make:
+    input: "raw/{i}"
+    output: "made/{i}"
+    shell: "touch {output}"
+"""
+# --touch rests a tenth of a second at each job.
+TOUCH = "from snakemake import cli; from snakemake.executors import touch; touch.Executor.SLEEPING_TIME = 0; cli.main()"
+
+
+def write_header(path, keywords):
+    """Write a Level 0 file whose 8 reads of 96 x 80 pixels are a hole."""
+    primary = fits.PrimaryHDU()
+    primary.header.update(keywords)
+    data = fits.Header([("XTENSION", "IMAGE"), ("BITPIX", 16), ("NAXIS", 4), ("NAXIS1", 96), ("NAXIS2", 80)])
+    data.extend([("NAXIS3", 8), ("NAXIS4", 1), ("PCOUNT", 0), ("GCOUNT", 1), ("EXTNAME", "DATA"), ("BZERO", 32768)])
+    with path.open("wb") as stream:
+        stream.write(primary.header.tostring().encode())
+        stream.write(data.tostring().encode())
+        stream.truncate(math.ceil((stream.tell() + 96 * 80 * 8 * 2) / 2880) * 2880)
+
+
+def make_keywords(number, imtype="SCI"):
+    """Return the keywords of an exposure: darks, then flats, then fields of dithers."""
+    second = number * SPACING_S
+    start = f"2024-09-25T{4 + second // 3600:02d}:{second // 60 % 60:02d}:{second % 60:02d}.000"
+    field = number // DITHERS if imtype == "SCI" else 0
+    common = {"INSTRUME": "IRIS", "INSTERA": "0.0.1", "INSTMODE": "IMG", "DETECTOR": "IMG1", "READMODE": "DEFAULT"}
+    common |= {"PUPIL": "CLEAR", "SUBARRAY": "FULL", "SUBARRID": 0, "DETXSIZE": 96, "DETYSIZE": 80, "NCHAN": 4}
+    common |= {"FILTER": "OPAQUE" if imtype == "DARK" else "Y", "IMTYPE": imtype, "SEMID": "2024B", "PROGNUM": "P123"}
+    common |= {"OBSNUM": f"{imtype[0]}{field:04d}", "EXPNUM": number + 1, "OBJECT": f"F{field:04d}", "EXPDTST": start}
+    common |= {"EXPTIME": 7.0, "NREADS": 8, "NGROUPS": 1, "RA": 299.6 + field / 60, "DEC": 10.2, "PA": 0.0}
+    return common | {"AIRMASS": 1.1, "DITHNO": number % DITHERS + 1}
+
+
+def make_night(folder, size, cache):
+    """Make the raw files of a night of a size: 1 % darks and flats each (5 at least), the rest fields of dithers."""
+    (folder / "raw").mkdir(parents=True)
+    (folder / "config.yaml").write_text(f"crds: {{cache: {cache}}}\n")
+    n_each = max(5, size // 100)
+    for number in range(size):
+        imtype = "DARK" if number < n_each else "FLAT" if number < 2 * n_each else "SCI"
+        write_header(folder / "raw" / f"{number:05d}.fits", make_keywords(number, imtype))
+
+
+def pretend_made(folder):
+    """Make an empty file of every product of a night, and let Snakemake take them for its own."""
+    plan = Plan(json.loads((folder / "plan" / "night.json").read_text()), None)
+    levels = ("level1", "level2", "level3", "calibrations", "quality", "quicklook")
+    made = [*plan.products(*levels), *plan.catalogs(), "plan/plan.txt", "plan/plan.json", "report.html"]
+    made += [f"references/{kind}{stage}.json" for stage in plan.stages for kind in ("", "contexts/")]
+    made += [f"references/level{level}/{identity}.json" for identity in plan.exposures for level in (1, 2)]
+    made += [f"level2/masks/{group}_MASK.fits" for group in plan.night["groups"]] + ["quality/outcome.txt"]
+    for name in made:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("{}\n")
+    options = ["-s", REPO / "Snakefile", "-d", folder, "--touch", "--cores=1", "--quiet=all"]
+    subprocess.run([sys.executable, "-c", TOUCH, *options], check=True, capture_output=True)
+
+
+def run_measured(folder, *options, snakefile=REPO / "Snakefile"):
+    """Run Snakemake in a folder; return (wall s, CPU s, peak MB of its largest process, its text)."""
+    command = list(map(str, [SNAKEMAKE, "-s", snakefile, "-d", folder, *options]))
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("CRDS_")}
+    with TemporaryFile() as text:
+        actions = [(os.POSIX_SPAWN_DUP2, text.fileno(), stream) for stream in (1, 2)]
+        start = time.perf_counter()
+        process = os.posix_spawn(command[0], command, environment, file_actions=actions)
+        _, status, usage = os.wait4(process, 0)
+        wall_s = time.perf_counter() - start
+        text.seek(0)
+        content = text.read().decode()
+    if os.waitstatus_to_exitcode(status):
+        sys.exit(content[-3000:])
+    return wall_s, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, content
+
+
+def measure_job(folder):
+    """Measure what a job on a cluster node pays before its script starts: one Level 2 product, not made again."""
+    product = sorted((folder / "level2").glob("*.fits"))[-1].relative_to(folder)
+    node = ("--mode=remote", "--nolock", "--cores=1", "--quiet=all", "--allowed-rules=calibrate_image")
+    return run_measured(folder, product, *node)
+
+
+def measure_trivial(folder, n_jobs):
+    """Measure Snakemake's own time for as many jobs with one input and one output each."""
+    (folder / "raw").mkdir(parents=True)
+    (folder / "Snakefile").write_text(f"N = {n_jobs}\n{TRIVIAL}")
+    for number in range(n_jobs):
+        (folder / "raw" / str(number)).touch()
+    return run_measured(folder, "-n", "--quiet=all", "--cores=1", snakefile=folder / "Snakefile")
+
+
+def measure_night(folder, size, cache):
+    """Measure one size; return what -> (wall s, CPU s, peak MB, jobs)."""
+    night = folder / f"night_{size}"
+    make_night(night, size, cache)
+    run_measured(night, "--cores=1", "--quiet=all", "--until=write_plan", "plan")  # headers are read once
+    found = {"fresh": measure_plan(night)}
+    n_jobs = found["fresh"][3]
+    pretend_made(night)
+    found["no change"] = measure_plan(night)
+    found["job"] = (*measure_job(night)[:3], 1)
+    write_header(night / "raw" / "more.fits", make_keywords(size))
+    found["one more"] = measure_plan(night)
+    found["trivial"] = (*measure_trivial(folder / f"trivial_{size}", n_jobs)[:3], n_jobs)
+    return found
+
+
+def measure_plan(night):
+    """Measure `snakemake -n`; return (wall s, CPU s, peak MB, jobs)."""
+    *measured, text = run_measured(night, "-n", "--quiet=rules", "--cores=1")
+    return *measured, sum(count_jobs(text).values())
+
+
+def find_exponent(first, last, sizes):
+    """Return the exponent of the growth of a time between two sizes."""
+    return math.log(last / first) / math.log(sizes[-1] / sizes[0])
+
+
+@click.command()
+@click.option("--sizes", default="100,1000,5000", show_default=True, help="Exposures of the nights.")
+@click.option("--folder", type=click.Path(path_type=Path), help="Where the nights stay; default a temporary folder.")
+def main(sizes, folder):
+    """Print the table."""
+    sizes = [int(size) for size in sizes.split(",")]
+    with TemporaryDirectory() as temporary:
+        folder = folder or Path(temporary)
+        folder.mkdir(exist_ok=True)
+        cache = simulate(folder / "tiny") / "crds_cache"
+        click.echo(f"{'':>10} {'exposures':>9} {'jobs':>7} {'wall s':>8} {'CPU s':>8} {'MB':>6}  exponent (CPU)")
+        found = {}
+        for size in sizes:
+            found[size] = measure_night(folder, size, cache)
+            for name, (wall_s, cpu_s, memory_mb, n_jobs) in found[size].items():
+                growth = (
+                    f"{find_exponent(found[sizes[0]][name][1], cpu_s, [sizes[0], size]):.2f}" if size > sizes[0] else ""
+                )
+                click.echo(f"{name:>10} {size:9d} {n_jobs:7d} {wall_s:8.1f} {cpu_s:8.1f} {memory_mb:6.0f}  {growth}")
+
+
+if __name__ == "__main__":
+    main()
