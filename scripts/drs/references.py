@@ -189,7 +189,7 @@ def _write_manifest(exposure, manifest, folder):
     write_json(path, manifest)
     for level, types in manifest.get("levels", {}).items():
         part, where = take_part(manifest, types), part_path(folder, level, exposure)
-        if not _says_the_same(where, part):
+        if not same_answer(where, part):
             write_json(where, part)
     reasons = find_missing(manifest["references"])
     return {"status": manifest["status"], "reason": manifest["reason"], "reasons": reasons, "sha1": sha1(path)}
@@ -208,7 +208,7 @@ def take_part(manifest, types):
     return {key: value for key, value in manifest.items() if key != "levels"} | facts
 
 
-def _says_the_same(path, manifest):
+def same_answer(path, manifest):
     """Return True when the manifest on disk gives the answer of `manifest`."""
     try:
         return _answer(read_manifest(path)) == _answer(manifest)
