@@ -86,7 +86,7 @@ rule write_record:
             *PLAN.spectra(),
         ],
         script=source("write_record"),
-        library=source("drs/nightfiles", "drs/plan", "drs/provenance", "drs/record"),
+        library=source("drs/keywords", "drs/nightfiles", "drs/plan", "drs/provenance", "drs/record"),
     output:
         record="run.json",
     log:

@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -148,7 +149,7 @@ def kill_all(night, rng, typical_s):
     """SIGKILL of Snakemake and all its jobs, as when the power is cut."""
     run = night.start()
     killed = sleep_into(run, rng, typical_s)
-    os.killpg(run.pid, signal.SIGKILL)
+    signal_group(run, signal.SIGKILL)
     run.wait()
     return killed
 
@@ -174,9 +175,15 @@ def interrupt(night, rng, typical_s):
     """SIGINT to the group, as by Ctrl-C."""
     run = night.start()
     interrupted = sleep_into(run, rng, typical_s)
-    os.killpg(run.pid, signal.SIGINT)
+    signal_group(run, signal.SIGINT)
     communicate(run)
     return interrupted
+
+
+def signal_group(run, number):
+    """Send a signal to a run and its jobs, unless all have ended."""
+    with suppress(ProcessLookupError):
+        os.killpg(run.pid, number)
 
 
 def communicate(run):

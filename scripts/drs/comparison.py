@@ -201,19 +201,13 @@ def _compare_text(first, second):
 
 def compare_records(first, second):
     """Return how the runs differ that run.json of two nights tells: versions, code, settings, contexts."""
-    records = [read_json(path) if (path := folder / "run.json").is_file() else {} for folder in (first, second)]
-    if not all(records):
-        return [
-            f"{folder} has no run.json" for folder, record in zip((first, second), records, strict=True) if not record
-        ]
-    remarks = []
-    for what, pick in (
-        ("version", _list_versions),
-        ("code", _list_code),
-        ("setting", _flatten),
-        ("context", _list_contexts),
-    ):
-        remarks += _compare_mappings(what, *(pick(record) for record in records))
+    paths = [folder / "run.json" for folder in (first, second)]
+    if absent := [path for path in paths if not path.is_file()]:
+        return [f"{path} is not there: nothing is known of the run" for path in absent]
+    records, remarks = [read_json(path) for path in paths], []
+    picks = {"version": _list_versions, "code": _list_code, "setting": _flatten, "context": _list_contexts}
+    for what, pick in picks.items():
+        remarks += _compare_mappings(what, *map(pick, records))
     return remarks
 
 

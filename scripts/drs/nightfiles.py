@@ -10,9 +10,14 @@ FITS_FOLDERS = ("level1", "level2", "level2/masks", "level3", "calibrations")
 
 
 def list_fits(folder):
-    """Return the FITS products of a night, sorted."""
+    """Return the FITS products of a night, sorted; spectra are tables of their own form (`is_spectra`)."""
     found = [path for name in FITS_FOLDERS for path in (Path(folder) / name).glob("*.fits")]
     return sorted(path for path in found if not path.name.startswith("."))
+
+
+def is_spectra(path):
+    """Say whether a product is one of spectra: it has neither PROVENANCE nor a schema."""
+    return path.name.endswith("_SPEC.fits")
 
 
 def list_products(plan):

@@ -77,22 +77,17 @@ def _compare_sums(name, header, values):
 
 
 def read_provenance(path):
-    """Return (role, file name, sha256) of every input that a product names; [] for one without the table.
+    """Return (role, file name, sha256) of every input that a product names.
 
     Raises
     ------
     ReductionError
-        The file or its table cannot be read.
+        The file cannot be read, or its table is not there: it is the last extension of every product.
     """
-    return read_table(path, "PROVENANCE", ("ROLE", "FILE", "SHA256"))
-
-
-def read_table(path, name, columns):
-    """Return the rows of a table of text of a product; [] for one without it."""
     scan_headers(path)
     try:
         with fits.open(path, memmap=False) as hdus:
-            rows = hdus[name].data if name in hdus else ()
-            return [tuple(str(row[column]) for column in columns) for row in rows]
+            rows = hdus["PROVENANCE"].data
+            return [tuple(str(row[column]) for column in ("ROLE", "FILE", "SHA256")) for row in rows]
     except (OSError, TypeError, ValueError, KeyError, IndexError) as error:
-        raise ReductionError(f"{path}: its table {name} cannot be read ({error})") from error
+        raise ReductionError(f"{path}: its table PROVENANCE cannot be read ({error})") from error

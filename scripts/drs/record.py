@@ -5,14 +5,14 @@ import platform
 import shutil
 import subprocess
 from importlib.metadata import distributions
+from itertools import filterfalse
 from pathlib import Path
 
-from drs.nightfiles import list_fits, list_manifests, list_products
+from drs.nightfiles import is_spectra, list_fits, list_manifests, list_products
 from drs.plan import Plan
 from drs.product import VERSION
 from drs.provenance import hash_all, read_provenance
 from drs.references import read_json
-from drs.report import drop_folders
 
 CODE = ("Snakefile", "rules/*.smk", "scripts/**/*", "config/**/*")
 NOT_CODE = ("__pycache__",)
@@ -41,7 +41,7 @@ def make_record(folder, repo, config):
     """
     folder = Path(folder)
     plan = Plan(read_json(folder / "plan/night.json"), None)
-    used = [row for path in list_fits(folder) for row in read_provenance(path)]
+    used = [row for path in filterfalse(is_spectra, list_fits(folder)) for row in read_provenance(path)]
     stated = {name: sha256 for _, name, sha256 in used}
     raw = {f"raw/{file}" for row in plan.exposures.values() for file in row["files"]}
     own = {*list_products(plan), *(str(path.relative_to(folder)) for path in list_fits(folder))}
@@ -129,12 +129,12 @@ def summarize_record(record, defaults):
 
 
 def find_changed(config, defaults, prefix=""):
-    """Return (name of a setting, its value without folders) of all that differ from the defaults."""
+    """Return (name of a setting, value) of all that differ from the defaults."""
     changed = []
     for key, value in sorted(config.items()):
         default = defaults.get(key)
         if isinstance(value, dict) and isinstance(default, dict):
             changed += find_changed(value, default, f"{prefix}{key}: ")
         elif value != default:
-            changed.append((f"{prefix}{key}", drop_folders(value)))
+            changed.append((f"{prefix}{key}", value))
     return changed

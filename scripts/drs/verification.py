@@ -4,6 +4,7 @@ Each check returns its deviations: the place in the night, what it is, what was 
 """
 
 from collections import defaultdict
+from itertools import filterfalse
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ from drs.errors import ReductionError
 from drs.headers import SUFFIXES
 from drs.holding import Holding
 from drs.mapping import is_intact
-from drs.nightfiles import FITS_FOLDERS, NIGHT_CACHE, list_fits, list_made
+from drs.nightfiles import FITS_FOLDERS, NIGHT_CACHE, is_spectra, list_fits, list_made
 from drs.plan import Plan, level1, level2
 from drs.provenance import examine_all, hash_all, read_provenance
 from drs.references import (
@@ -118,10 +119,11 @@ def check_product(path, folder, defects):
     name = str(path.relative_to(folder))
     if defects:
         return [Deviation(name, "damaged", "the bytes that were written", text, AGAIN) for text in defects]
-    if name.endswith("_SPEC.fits"):
+    if is_spectra(path):
         return []
     try:
         with product.open_product(path):
+            read_provenance(path)
             return []
     except ReductionError as error:
         return [Deviation(name, "not valid", "a product that fits its schema", str(error), AGAIN)]
@@ -131,7 +133,7 @@ def check_inputs(folder, cache, files, manifests):
     """Return the inputs that a product names and that are gone or have other bytes."""
     candidates = _find_candidates(folder, cache, manifests)
     named, deviations = {}, []
-    for path in files:
+    for path in filterfalse(is_spectra, files):
         try:
             named[path] = read_provenance(path)
         except ReductionError:  # check_product says it
