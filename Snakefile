@@ -45,9 +45,14 @@ localrules:
 rule all:
     """Everything: Level 3, pictures, report, and the check that nothing failed."""
     input:
-        PLAN.products("level3", "level2", "level1", "calibrations", "quicklook"),
+        PLAN.products("level3", "level2", "level1", "calibrations", "quicklook", "quality"),
         PLAN.catalogs(),
         PLAN.spectra(),
+        PLAN.plots(),
+        expand("references/{stage}.json", stage=PLAN.stages),
+        expand("references/contexts/{stage}.json", stage=PLAN.stages[:-1]),
+        "plan/plan.txt",
+        "run.json",
         "report.html",
         "quality/outcome.txt",
 

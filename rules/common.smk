@@ -41,6 +41,7 @@ def read_night():
             "--raw=raw",
             "--exposures=exposures.yaml",
             "--plan=plan",
+            "--manifests=references",
         ]
         command += [f"--associations={config['associations'] or f'{CONFIG}/associations.yaml'}"]
         command += [f"--instruments={CONFIG}/instruments", f"--cache={CACHE}"]

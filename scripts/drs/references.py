@@ -176,7 +176,8 @@ def write_manifests(manifests, folder):
     Returns
     -------
     dict
-        {"exposures": {exposure: {"status", "reason", "reasons": one per type, "sha1" of the manifest file}}}
+        {"exposures": {exposure: {"status", "reason", "reasons": one per type, "sha1" of the manifest file,
+        "levels" that have a part of it}}}
     """
     with ThreadPoolExecutor(WRITERS) as writers:  # most of the time of a write is waiting for the disk
         entries = writers.map(lambda item: _write_manifest(*item, folder), sorted(manifests.items()))
@@ -192,7 +193,29 @@ def _write_manifest(exposure, manifest, folder):
         if not same_answer(where, part):
             write_json(where, part)
     reasons = find_missing(manifest["references"])
-    return {"status": manifest["status"], "reason": manifest["reason"], "reasons": reasons, "sha1": sha1(path)}
+    entry = {"status": manifest["status"], "reason": manifest["reason"], "reasons": reasons, "sha1": sha1(path)}
+    return entry | {"levels": sorted(manifest.get("levels", {}))}
+
+
+def drop_broken_indexes(folder, stages):
+    """Remove each index `<stage>.json` that cannot be read, or names manifests or parts of them that are not there.
+
+    These are no outputs that Snakemake knows: without the index, CRDS is asked again.
+    """
+    for path in (Path(folder) / f"{stage}.json" for stage in stages):
+        if path.is_file() and not _is_whole(path, folder):
+            path.unlink(missing_ok=True)
+
+
+def _is_whole(path, folder):
+    """Say whether an index can be read and all that it names is there."""
+    try:
+        exposures = json.loads(path.read_text())["exposures"]
+        files = {manifest_path(folder, exposure) for exposure in exposures}
+        files |= {part_path(folder, level, e) for e, entry in exposures.items() for level in entry.get("levels", ())}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return False
+    return all(file.is_file() for file in files)
 
 
 def find_missing(references):

@@ -9,6 +9,7 @@ from reference_cache import TYPES, TYPES_FILE, list_bytes, make_cache, make_requ
 from drs import references
 from drs.bestrefs import resolve
 from drs.errors import ReductionError
+from drs.files import write_json
 from drs.schema import load_yaml, product_models
 
 
@@ -126,7 +127,8 @@ def test_a_manifest_is_written_with_a_part_per_level(manifests, tmp_path):
     index = references.write_manifests(manifests, tmp_path)["exposures"]["a"]
     assert list(list_stamps(tmp_path)) == ["a.json", "level1/a.json", "level2/a.json"]
     whole = references.read_manifest(tmp_path / "a.json")
-    assert index == {"status": "resolved", "reason": "", "reasons": [], "sha1": references.sha1(tmp_path / "a.json")}
+    facts = {"status": "resolved", "reason": "", "reasons": [], "levels": ["level1", "level2"]}
+    assert index == facts | {"sha1": references.sha1(tmp_path / "a.json")}
     assert whole == manifests["a"]
     for level, types in LEVELS.items():
         part = references.read_manifest(tmp_path / level / "a.json")
@@ -263,3 +265,16 @@ def test_only_the_references_that_are_used_are_named_and_only_of_this_detector()
     assert list(used["references"]) == ["gain"]
     with pytest.raises(ReductionError, match="of DETECTOR 'IMG1', the exposure of 'IMG2'"):
         references.select_references(manifest, ["gain"], {"INSTRUME": "IRIS", "DETECTOR": "IMG2"})
+
+
+@pytest.mark.parametrize("lost", ["a.json", "level1/a.json", "level2/a.json", "science.json"])
+def test_an_index_without_its_manifests_or_of_nonsense_is_taken_away(manifests, tmp_path, lost):
+    write_json(tmp_path / "science.json", references.write_manifests(manifests, tmp_path))
+    references.drop_broken_indexes(tmp_path, ["detector", "science"])
+    assert (tmp_path / "science.json").is_file()
+    if lost == "science.json":
+        (tmp_path / lost).write_text('{"exposures": [')
+    else:
+        (tmp_path / lost).unlink()
+    references.drop_broken_indexes(tmp_path, ["detector", "science"])
+    assert not (tmp_path / "science.json").exists()
