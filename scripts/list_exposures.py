@@ -16,9 +16,10 @@ from drs.errors import ReductionError
 from drs.files import write_json, write_text
 from drs.instruments import read_instruments
 from drs.night import build_rows, scan_raw
-from drs.references import drop_broken_indexes, find_context, fingerprint
+from drs.references import find_context, fingerprint
 from drs.request import find_own_overrides, list_files, make_requests
 from drs.schema import check_document, load_yaml
+from drs.upkeep import drop_broken
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 
@@ -32,7 +33,7 @@ CONFIG = Path(__file__).resolve().parents[1] / "config"
 @click.option("--context", default=None, help="CRDS context; default CRDS_CONTEXT, then the cache's operational one.")
 @click.option("--override", default="{}", help="JSON: reference type -> file used in place of CRDS's choice.")
 @click.option("--plan", type=cli.new_folder, required=True, help="Folder for the table and the plan.")
-@click.option("--manifests", type=cli.new_folder, help="Folder whose indexes without their manifests are removed.")
+@click.option("--manifests", type=cli.new_folder, help="The night's references; what lacks its files is removed.")
 def main(raw, exposures, associations, instruments, cache, context, override, plan, manifests):
     """List the exposures of a night and plan their reduction."""
     if not raw.is_dir():
@@ -58,7 +59,7 @@ def main(raw, exposures, associations, instruments, cache, context, override, pl
         requests = make_requests(members, night["needs"], rules["level1"], overrides)
         write_json(plan / "stages" / f"{stage}.json", requests)
     if manifests:
-        drop_broken_indexes(manifests, night["stages"])
+        drop_broken(manifests, manifests / "crds", night["stages"])
 
 
 def _read_json(path):

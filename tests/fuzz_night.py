@@ -1,9 +1,10 @@
-"""Give the workflow hostile input: `python tests/fuzz_night.py [--mutations 2000] [--seed 1] [--snakemake 40]`.
+"""Give the workflow hostile input.
 
-Each mutation changes one thing of a night that was fine (a raw file, its name, exposures.yaml, associations, config.yaml,
-a manifest, a rule file of CRDS, a product, the record), and runs what reads it in a child that is watched (`guarded`).
-Whatever the input: a message, no traceback; no file outside the night is written, no program started; the end comes soon
-and in bounded memory; and all other exposures keep their place in the plan. Some go through Snakemake itself.
+`python tests/fuzz_night.py [--mutations 2000] [--seed 1] [--snakemake 40]`: each mutation changes one thing of a night
+that was fine (a raw file, its name, exposures.yaml, associations, config.yaml, a manifest, a rule file of CRDS, a
+product, the record), and runs what reads it in a child that is watched (tests/guarded.py). Whatever the input: a
+message, no traceback; no file outside the night is written, no program started; the end comes soon and in bounded
+memory; and all other exposures keep their place in the plan. Some go through Snakemake itself.
 """
 
 import collections
@@ -13,6 +14,7 @@ import os
 import random
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -33,69 +35,23 @@ import list_exposures  # noqa: E402
 import resolve_references  # noqa: E402
 import verify_night  # noqa: E402
 import write_plan  # noqa: E402
-from drs.plan import Plan, options  # noqa: E402
+from drs.plan import options  # noqa: E402
 from drs.schema import load_yaml  # noqa: E402
 
-KEPT = ("TI.20240924.828*.00.fits", "TI.20240924.829*.00.fits", "TI.20240925.021*.00_r00?_g001.fits")
+KEPT = ("TI.20240925.018*.00.fits", "TI.20240925.02168.00_r00?_g001.fits")
 KEPT += ("TI.20240925.21600.00.fits", "TI.20240925.21784.00.fits.gz")
-TARGET = "TI.20240924.82800.00.fits"
+TARGET = "TI.20240925.01800.00.fits"  # a dark
 PACKED = "TI.20240925.21784.00.fits.gz"
 MARK = "hacked"
-WORDS = (
-    "",
-    "x",
-    "-1",
-    "0",
-    "1E999",
-    "9" * 25,
-    "T",
-    "nan",
-    "a'b\"",
-    "../../../tmp/x",
-    "/etc/passwd",
-    "~",
-    "*",
-    "N/A",
-    "ANY",
-)
-WORDS += (
-    "--output=/tmp/x",
-    "$(touch MARK)",
-    "`touch MARK`",
-    "; touch MARK;",
-    "| touch MARK",
-    "{output}",
-    "{0.__class__}",
-)
+WORDS = ("", "x", "-1", "0", "1E999", "9" * 25, "T", "nan", "a'b\"", "../../../tmp/x", "/etc/passwd", "~", "*", "N/A")
+WORDS += ("--output=/tmp/x", "$(touch MARK)", "`touch MARK`", "; touch MARK;", "| touch MARK", "{output}")
 WORDS += ("%s%n", "a\nb", "\x1b[31m", "é" * 40, "\u202e", "x" * 5000, "__import__('os').system('touch MARK')", "None")
+WORDS += ("{0.__class__}", "ANY")
 VALUES = (None, True, False, 0, -1, 1e308, -1e308, 10**30, 2**63, 0.1, [], {}, [[]], {"a": {}}, [None], "2024-09-25")
-YAML = (
-    "&a [*a]",
-    "!!python/object/apply:os.system ['touch MARK']",
-    "{",
-    "[" * 2000,
-    "a: b: c",
-    "\t- x",
-    "? \n: x",
-    "<<: 1",
-)
-YAML += (
-    "a: &a [x,x]\nb: &b [*a,*a]\n" + "".join(f"c{k}: &c{k} [*b,*b,*b,*b,*b]\n" for k in range(3)),
-    "\0",
-    "%YAML 9",
-    "---\n---",
-)
-YAML += (
-    "- 1\n- 2",
-    "text",
-    "0x_: 1",
-    "? [a, b]\n: c",
-    "a: .nan",
-    "a: 1\na: 2",
-    "2024-09-25: 1",
-    "\ufeffa: 1",
-    "!!binary x",
-)
+DOUBLED = "".join(f"c{k}: &c{k} [{','.join([f'*c{k - 1}'] * 9)}]\n" for k in range(1, 9))  # 9**8 entries
+YAML = ("&a [*a]", "!!python/object/apply:os.system ['touch MARK']", "{", "[" * 2000, "a: b: c", "\t- x", "? \n: x")
+YAML += ("<<: 1", "c0: &c0 [x]\n" + DOUBLED, "\0", "%YAML 9", "---\n---", "- 1\n- 2", "text", "0x_: 1", "? [a, b]\n: c")
+YAML += ("a: .nan", "a: 1\na: 2", "2024-09-25: 1", "\ufeffa: 1", "!!binary x")
 CARDS = (
     b"x",
     b"-1",
@@ -142,6 +98,8 @@ class Night:
         self.night = json.loads((self.base / "plan/night.json").read_text())
         self.accepted = {row["file"]: row["id"] for row in self.night["rows"] if row["status"] == "accepted"}
         self.row = next(row for row in self.night["rows"] if row["file"] == TARGET)
+        fit_ramp.main(self.fit_arguments(self.row), standalone_mode=False)  # children have its kernels then
+        shutil.rmtree("level1")
 
     def renew(self):
         """Make a fresh copy of the night and go there."""
@@ -175,7 +133,6 @@ class Night:
 
     def fit_arguments(self, row):
         """Return the arguments of fit_ramp for an exposure, as rules/level1.smk gives them."""
-        plan = Plan(self.night, None)
         settings = {k: v for k, v in self.config["fit_ramp"].items() if k not in ("skip_steps", "chi_square", "seeing")}
         stated = {
             "manifest": f"references/level1/{self.row['id']}.json",
@@ -184,7 +141,7 @@ class Night:
         }
         stated |= {"ramp": f"raw/{row['file']}", "output": "level1/made.fits", "keys": json.dumps(row.get("keys", {}))}
         given = [*options(settings), *options({k: self.row["readout"][k] for k in ("border_pix", "n_channel")})]
-        return [*given, *(f"--{name}={value}" for name, value in stated.items()), "--mark-refusal"] if plan else []
+        return [*given, *(f"--{name}={value}" for name, value in stated.items()), "--mark-refusal"]
 
 
 def pick_word(rng):
@@ -373,15 +330,18 @@ def mutate_mapping(night, rng):
 
 
 def mutate_plan(night, rng):
-    """Files of the plan that were edited: the table of headers is read again, requests go to CRDS."""
-    path = rng.choice([Path("plan/headers.json"), Path("plan/stages/detector.json"), Path("plan/context.json")])
-    if rng.random() < 0.2:
+    """Files that the workflow wrote and that were edited; the next run begins with them."""
+    path = rng.choice(sorted(path for path in Path("plan").rglob("*") if path.is_file()))
+    if path.suffix != ".json" or rng.random() < 0.2:
         path.write_bytes(flip_bytes(rng, path.read_bytes()))
     else:
         path.write_text(json.dumps(mutate_document(rng, json.loads(path.read_text()))))
-    if path.name == "headers.json":
-        return None, lambda: list_exposures.main(night.list_arguments(), standalone_mode=False)
-    return [], lambda: resolve_references.main(night.resolve_arguments(), standalone_mode=False)
+
+    def call():
+        list_exposures.main(night.list_arguments(manifests="references"), standalone_mode=False)
+        resolve_references.main(night.resolve_arguments(), standalone_mode=False)
+
+    return [], call
 
 
 def mutate_finished(night, rng):
@@ -441,7 +401,7 @@ def fuzz_snakemake(night, seed):
     night.renew()
     mutate = rng.choice((mutate_config, mutate_config, mutate_exposures, mutate_name, mutate_header, mutate_plan))
     mutate(night, rng)
-    before = sorted(os.listdir(night.folder.parent))
+    before = sorted(night.folder.parent.iterdir())
     run = run_snakemake(night.folder, "--dry-run", timeout=120)
     wrong = []
     if "Traceback" in run.stdout:
@@ -449,7 +409,7 @@ def fuzz_snakemake(night, seed):
     if run.returncode not in (0, 1) or not run.stdout.strip():
         wrong.append(f"exit status {run.returncode}: {run.stdout[-500:]}")
     wrong += [str(path) for path in night.folder.parent.rglob(MARK)]
-    if sorted(os.listdir(night.folder.parent)) != before:
+    if sorted(night.folder.parent.iterdir()) != before:
         wrong.append("another file beside the night")
     return f"snakemake {mutate.__name__.removeprefix('mutate_')}", run.returncode, wrong
 
@@ -469,7 +429,7 @@ def make_fuzzed_night(folder):
     """Return the night to mutate in a folder, with a finished one beside it."""
     from finished_night import make_finished_night
 
-    os.environ["TMPDIR"] = str(folder / "tmp")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder / "tmp")
     night = Night(folder)
     make_finished_night(folder / "finished")
     return night

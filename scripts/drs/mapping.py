@@ -50,6 +50,19 @@ def find_named(text, name):
     return sorted(map(check_name, named))
 
 
+def has_context(folder, context):
+    """Say whether a folder of rule files holds a context and all that it names."""
+    names, waiting = set(), [context]
+    while waiting:
+        name = waiting.pop()
+        try:
+            waiting += set(find_named((folder / name).read_text(), name)) - names
+        except (ReductionError, OSError, ValueError):
+            return False
+        names.add(name)
+    return True
+
+
 def check_mapping(text, name):
     """Refuse a rule file that is not `name`, or whose own checksum does not hold: crds would not load it."""
     try:

@@ -197,27 +197,6 @@ def _write_manifest(exposure, manifest, folder):
     return entry | {"levels": sorted(manifest.get("levels", {}))}
 
 
-def drop_broken_indexes(folder, stages):
-    """Remove each index `<stage>.json` that cannot be read, or names manifests or parts of them that are not there.
-
-    These are no outputs that Snakemake knows: without the index, CRDS is asked again.
-    """
-    for path in (Path(folder) / f"{stage}.json" for stage in stages):
-        if path.is_file() and not _is_whole(path, folder):
-            path.unlink(missing_ok=True)
-
-
-def _is_whole(path, folder):
-    """Say whether an index can be read and all that it names is there."""
-    try:
-        exposures = json.loads(path.read_text())["exposures"]
-        files = {manifest_path(folder, exposure) for exposure in exposures}
-        files |= {part_path(folder, level, e) for e, entry in exposures.items() for level in entry.get("levels", ())}
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return False
-    return all(file.is_file() for file in files)
-
-
 def find_missing(references):
     """Return `type: reason` of every reference that is needed and not there."""
     return [f"{kind}: {entry['reason']}" for kind, entry in sorted(references.items()) if entry["status"] == NOT_FOUND]

@@ -9,7 +9,6 @@ from reference_cache import TYPES, TYPES_FILE, list_bytes, make_cache, make_requ
 from drs import references
 from drs.bestrefs import resolve
 from drs.errors import ReductionError
-from drs.files import write_json
 from drs.schema import load_yaml, product_models
 
 
@@ -265,16 +264,3 @@ def test_only_the_references_that_are_used_are_named_and_only_of_this_detector()
     assert list(used["references"]) == ["gain"]
     with pytest.raises(ReductionError, match="of DETECTOR 'IMG1', the exposure of 'IMG2'"):
         references.select_references(manifest, ["gain"], {"INSTRUME": "IRIS", "DETECTOR": "IMG2"})
-
-
-@pytest.mark.parametrize("lost", ["a.json", "level1/a.json", "level2/a.json", "science.json"])
-def test_an_index_without_its_manifests_or_of_nonsense_is_taken_away(manifests, tmp_path, lost):
-    write_json(tmp_path / "science.json", references.write_manifests(manifests, tmp_path))
-    references.drop_broken_indexes(tmp_path, ["detector", "science"])
-    assert (tmp_path / "science.json").is_file()
-    if lost == "science.json":
-        (tmp_path / lost).write_text('{"exposures": [')
-    else:
-        (tmp_path / lost).unlink()
-    references.drop_broken_indexes(tmp_path, ["detector", "science"])
-    assert not (tmp_path / "science.json").exists()
