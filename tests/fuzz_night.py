@@ -98,14 +98,12 @@ class Night:
         self.night = json.loads((self.base / "plan/night.json").read_text())
         self.accepted = {row["file"]: row["id"] for row in self.night["rows"] if row["status"] == "accepted"}
         self.row = next(row for row in self.night["rows"] if row["file"] == TARGET)
-        fit_ramp.main(self.fit_arguments(self.row), standalone_mode=False)  # children have its kernels then
-        shutil.rmtree("level1")
 
     def renew(self):
         """Make a fresh copy of the night and go there."""
         os.chdir("/")
         shutil.rmtree(self.folder, ignore_errors=True)
-        shutil.copytree(self.base, self.folder, symlinks=True)
+        shutil.copytree(self.base, self.folder, symlinks=True, copy_function=os.link)
         os.chdir(self.folder)
 
     @property
@@ -205,6 +203,12 @@ def mutate_text(rng, text):
     return "'".join([*words[:k], pick_word(rng), *words[k + 1 :]]).encode(errors="surrogatepass")
 
 
+def write(path, content):
+    """Write a file anew: the old one is a link to that of the night that all mutations begin with."""
+    path.unlink(missing_ok=True)
+    path.write_bytes(content)
+
+
 def reduce_target(night, name):
     """Plan the night, then fit the ramp of a file if it is accepted, else that of none."""
     list_exposures.main(night.list_arguments(), standalone_mode=False)
@@ -232,7 +236,7 @@ def mutate_raw(night, rng):
         content = {"empty": b"", "other": rng.choice((b"\x89PNG", b"SIMPLE  =", b"\x1f\x8b", b"#!/bin/sh\ntouch x"))}[
             way
         ]
-    path.write_bytes(content)
+    write(path, content)
     return [name], lambda: reduce_target(night, name)
 
 
@@ -250,7 +254,7 @@ def mutate_name(night, rng):
     elif way in ("link", "dangling", "loop"):
         path.symlink_to({"link": "/etc/passwd", "dangling": "/nowhere", "loop": path.name}[way])
     else:
-        Path(os.fsdecode(b"raw/\xff\xfe.fits")).write_bytes(b"x")
+        write(Path(os.fsdecode(b"raw/\xff\xfe.fits")), b"x")
     return [TARGET], lambda: reduce_target(night, path.name)
 
 
@@ -279,14 +283,14 @@ def mutate_exposures(night, rng):
     if rng.random() < 0.75:
         text = yaml.safe_dump(mutate_document(rng, document), allow_unicode=True)
     content = text.encode(errors="surrogatepass")
-    Path("exposures.yaml").write_bytes(flip_bytes(rng, content) if rng.random() < 0.1 else content)
+    write(Path("exposures.yaml"), flip_bytes(rng, content) if rng.random() < 0.1 else content)
     return [TARGET], lambda: reduce_target(night, TARGET)
 
 
 def mutate_associations(night, rng):
     """Associations of the observer that say nonsense."""
     document = mutate_document(rng, load_yaml(REPO / "config/associations.yaml"))
-    Path("own.yaml").write_text(yaml.safe_dump(document, allow_unicode=True))
+    write(Path("own.yaml"), (yaml.safe_dump(document, allow_unicode=True)).encode(errors="surrogatepass"))
     arguments = night.list_arguments(associations="own.yaml")
     return None, lambda: list_exposures.main(arguments, standalone_mode=False)
 
@@ -295,9 +299,9 @@ def mutate_manifest(night, rng):
     """A manifest that was edited."""
     path = Path(f"references/level1/{night.row['id']}.json")
     if rng.random() < 0.2:
-        path.write_bytes(flip_bytes(rng, path.read_bytes()))
+        write(path, flip_bytes(rng, path.read_bytes()))
     else:
-        path.write_text(json.dumps(mutate_document(rng, json.loads(path.read_text()))))
+        write(path, (json.dumps(mutate_document(rng, json.loads(path.read_text())))).encode(errors="surrogatepass"))
     return [], lambda: fit_ramp.main(night.fit_arguments(night.row), standalone_mode=False)
 
 
@@ -306,12 +310,12 @@ def mutate_reference(night, rng):
     manifest = json.loads(Path(f"references/level1/{night.row['id']}.json").read_text())
     entry = rng.choice([entry for entry in manifest["references"].values() if entry["file"]])
     path = Path("crds_cache/references/ligeriri/iris", entry["file"])
-    path.write_bytes(rng.choice((flip_bytes, change_cards))(rng, path.read_bytes()))
+    write(path, rng.choice((flip_bytes, change_cards))(rng, path.read_bytes()))
     if rng.random() < 0.5:  # and was delivered like this
         from drs.references import sha1
 
         entry |= {"size": path.stat().st_size, "sha1": sha1(path)}
-        Path(f"references/level1/{night.row['id']}.json").write_text(json.dumps(manifest))
+        write(Path(f"references/level1/{night.row['id']}.json"), (json.dumps(manifest)).encode(errors="surrogatepass"))
     return [], lambda: fit_ramp.main(night.fit_arguments(night.row), standalone_mode=False)
 
 
@@ -319,7 +323,7 @@ def mutate_mapping(night, rng):
     """A rule file, or the description of the cache, that was edited."""
     places = [*Path("crds_cache/mappings/ligeriri").glob("*"), Path("crds_cache/config/ligeriri/server_config")]
     path = rng.choice(sorted(places))
-    path.write_bytes(mutate_text(rng, path.read_text()))
+    write(path, mutate_text(rng, path.read_text()))
 
     def call():
         list_exposures.main(night.list_arguments(), standalone_mode=False)
@@ -333,9 +337,9 @@ def mutate_plan(night, rng):
     """Files that the workflow wrote and that were edited; the next run begins with them."""
     path = rng.choice(sorted(path for path in Path("plan").rglob("*") if path.is_file()))
     if path.suffix != ".json" or rng.random() < 0.2:
-        path.write_bytes(flip_bytes(rng, path.read_bytes()))
+        write(path, flip_bytes(rng, path.read_bytes()))
     else:
-        path.write_text(json.dumps(mutate_document(rng, json.loads(path.read_text()))))
+        write(path, (json.dumps(mutate_document(rng, json.loads(path.read_text())))).encode(errors="surrogatepass"))
 
     def call():
         list_exposures.main(night.list_arguments(manifests="references"), standalone_mode=False)
@@ -347,17 +351,17 @@ def mutate_plan(night, rng):
 def mutate_finished(night, rng):
     """A finished night whose products, record or manifests were edited: what verifies and compares reads them."""
     finished = night.folder / "finished"
-    shutil.copytree(night.base.parent / "finished", finished)
+    shutil.copytree(night.base.parent / "finished", finished, copy_function=os.link)
     files = [
         path for path in finished.rglob("*") if path.suffix in (".fits", ".json") and "crds_cache" not in path.parts
     ]
     path = rng.choice(sorted(files))
     if path.suffix == ".fits":
-        path.write_bytes(rng.choice((flip_bytes, change_cards))(rng, path.read_bytes()))
+        write(path, rng.choice((flip_bytes, change_cards))(rng, path.read_bytes()))
     elif rng.random() < 0.2:
-        path.write_bytes(flip_bytes(rng, path.read_bytes()))
+        write(path, flip_bytes(rng, path.read_bytes()))
     else:
-        path.write_text(json.dumps(mutate_document(rng, json.loads(path.read_text()))))
+        write(path, (json.dumps(mutate_document(rng, json.loads(path.read_text())))).encode(errors="surrogatepass"))
     if rng.random() < 0.7:
         return [], lambda: verify_night.main([str(finished)], standalone_mode=False)
     arguments = [str(night.base.parent / "finished"), str(finished)]
@@ -422,7 +426,7 @@ def mutate_config(night, rng):
     text = rng.choice(YAML).replace("MARK", MARK)
     if rng.random() < 0.75:
         text = yaml.safe_dump(mutate_document(rng, document), allow_unicode=True)
-    Path("config.yaml").write_bytes(text.encode(errors="surrogatepass"))
+    write(Path("config.yaml"), text.encode(errors="surrogatepass"))
 
 
 def make_fuzzed_night(folder):

@@ -104,7 +104,7 @@ def _call(function):
     """Return how the call ended."""
     try:
         function()
-    except click.exceptions.Exit:
+    except (click.exceptions.Exit, SystemExit):
         return "done", ""
     except click.ClickException as error:
         text = error.format_message()

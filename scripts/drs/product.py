@@ -177,8 +177,8 @@ def _readable(path):
         raise ReductionError(text.format(error)) from error
     try:
         yield
-    except (OSError, TypeError, ValueError, KeyError) as error:
-        raise ReductionError(text.format(error)) from error
+    except (OSError, TypeError, ValueError, LookupError, AttributeError, fits.VerifyError) as error:
+        raise ReductionError(text.format(error)) from error  # astropy promises no closed set for damaged structure
 
 
 def _check_read(product, models, path):
