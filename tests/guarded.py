@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 import traceback
+import warnings
 from typing import NamedTuple
 
 import click
@@ -85,9 +86,12 @@ def _run_child(function, places, writing, grow_mb):
     silence = os.open(os.devnull, os.O_WRONLY)
     os.dup2(silence, 1)
     os.dup2(silence, 2)
+    warnings.simplefilter("ignore")  # the test suite makes them errors
     sys.addaudithook(lambda event, arguments: _watch(event, arguments, places, violations))
     try:
         told = _call(function)
+    except MemoryError as error:
+        told = "memory", repr(error)
     except BaseException:
         told = "traceback", traceback.format_exc()[-3000:]
     grew = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - before

@@ -11,7 +11,7 @@ from pathlib import Path
 from crds_ligeriri import session
 from drs.errors import ReductionError
 from drs.headers import scan_headers
-from drs.mapping import has_context
+from drs.mapping import holds_context
 from drs.metadata import read_metadata
 from drs.references import (
     NOT_FOUND,
@@ -101,7 +101,7 @@ def context_root(context, cache, overlay):
             "find the context or deliver again"
         )
     name = context["context"]
-    whole = [root for root in found if has_context(mapping_path(root, name).parent, name)]
+    whole = [root for root in found if holds_context(root, name)]
     root = (whole or found)[0]  # of one that is not whole, CRDS says what it lacks
     path = mapping_path(root, context["context"])
     if (actual := sha1(path)) != context["sha1"]:

@@ -184,7 +184,7 @@ def _compare_tables(first, second):
             for k in range(1, len(a)):
                 columns = [{name: hdus[k].data[name] for name in hdus[k].columns.names} for hdus in (a, b)]
                 lines += [f"source {k}: {line}" for line in compare_arrays(*columns)]
-    except (OSError, TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+    except Exception as error:  # astropy promises no closed set of exceptions for a damaged structure
         return [f"cannot be read as FITS ({error}): verify the nights"]
     return lines or ["bytes only: keywords and numbers are the same"]
 
@@ -206,8 +206,11 @@ def compare_records(first, second):
         return [f"{path} is not there: nothing is known of the run" for path in absent]
     records, remarks = [read_json(path) for path in paths], []
     picks = {"version": _list_versions, "code": _list_code, "setting": _flatten, "context": _list_contexts}
-    for what, pick in picks.items():
-        remarks += _compare_mappings(what, *map(pick, records))
+    try:
+        for what, pick in picks.items():
+            remarks += _compare_mappings(what, *map(pick, records))
+    except (LookupError, TypeError, AttributeError) as error:
+        remarks.append(f"a run.json makes no sense ({error!r}): verify the nights")
     return remarks
 
 

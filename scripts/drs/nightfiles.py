@@ -2,11 +2,24 @@
 
 from pathlib import Path
 
-from drs.plan import MADE
-from drs.references import manifest_path, part_path
+from drs.errors import ReductionError
+from drs.plan import MADE, Plan
+from drs.references import manifest_path, part_path, read_json
 
 NIGHT_CACHE = "references/crds"
 FITS_FOLDERS = ("level1", "level2", "level2/masks", "level3", "calibrations")
+
+
+def read_plan(folder):
+    """Return the plan of a night; refuse a file that is none."""
+    path = Path(folder) / "plan/night.json"
+    night = read_json(path)
+    try:
+        plan = Plan(night, None)
+        list_made(plan)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        raise ReductionError(f"{path} is no plan of a night ({error!r}); give the night's command again") from error
+    return plan
 
 
 def list_fits(folder):

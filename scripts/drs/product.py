@@ -177,8 +177,10 @@ def _readable(path):
         raise ReductionError(text.format(error)) from error
     try:
         yield
-    except (OSError, TypeError, ValueError, LookupError, AttributeError, fits.VerifyError) as error:
-        raise ReductionError(text.format(error)) from error  # astropy promises no closed set for damaged structure
+    except (ReductionError, MemoryError):
+        raise
+    except Exception as error:  # astropy promises no closed set of exceptions for a damaged structure
+        raise ReductionError(text.format(error)) from error
 
 
 def _check_read(product, models, path):

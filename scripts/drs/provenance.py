@@ -89,5 +89,5 @@ def read_provenance(path):
         with fits.open(path, memmap=False) as hdus:
             rows = hdus["PROVENANCE"].data
             return [tuple(str(row[column]) for column in ("ROLE", "FILE", "SHA256")) for row in rows]
-    except (OSError, TypeError, ValueError, KeyError, IndexError) as error:
+    except Exception as error:  # astropy promises no closed set of exceptions for a damaged structure
         raise ReductionError(f"{path}: its table PROVENANCE cannot be read ({error})") from error

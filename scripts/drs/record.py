@@ -8,8 +8,7 @@ from importlib.metadata import distributions
 from itertools import filterfalse
 from pathlib import Path
 
-from drs.nightfiles import is_spectra, list_fits, list_manifests, list_products
-from drs.plan import Plan
+from drs.nightfiles import is_spectra, list_fits, list_manifests, list_products, read_plan
 from drs.product import VERSION
 from drs.provenance import hash_all, read_provenance
 from drs.references import read_json
@@ -40,7 +39,7 @@ def make_record(folder, repo, config):
         no product was made from is read and hashed.
     """
     folder = Path(folder)
-    plan = Plan(read_json(folder / "plan/night.json"), None)
+    plan = read_plan(folder)
     used = [row for path in filterfalse(is_spectra, list_fits(folder)) for row in read_provenance(path)]
     stated = {name: sha256 for _, name, sha256 in used}
     raw = {f"raw/{file}" for row in plan.exposures.values() for file in row["files"]}

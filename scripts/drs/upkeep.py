@@ -3,8 +3,8 @@
 import json
 from pathlib import Path
 
-from drs.mapping import has_context
-from drs.references import manifest_path, mapping_path, part_path, reference_path
+from drs.mapping import holds_context
+from drs.references import manifest_path, part_path, reference_path
 
 
 def drop_broken(folder, overlay, stages):
@@ -51,5 +51,4 @@ def _is_delivery(document, folder, overlay):
     """Say whether the night's own cache holds what was delivered, and the rules that name it."""
     delivered = document["delivered"]
     files = [reference_path(overlay, name.partition("_")[0], name) for name in delivered]
-    rules = mapping_path(overlay, "")
-    return not delivered or (all(file.is_file() for file in files) and has_context(rules, document["context"]))
+    return not delivered or (all(file.is_file() for file in files) and holds_context(overlay, document["context"]))

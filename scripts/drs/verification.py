@@ -14,8 +14,8 @@ from drs.errors import ReductionError
 from drs.headers import SUFFIXES
 from drs.holding import Holding
 from drs.mapping import is_intact
-from drs.nightfiles import FITS_FOLDERS, NIGHT_CACHE, is_spectra, list_fits, list_made
-from drs.plan import Plan, level1, level2
+from drs.nightfiles import FITS_FOLDERS, NIGHT_CACHE, is_spectra, list_fits, list_made, read_plan
+from drs.plan import level1, level2
 from drs.provenance import examine_all, hash_all, read_provenance
 from drs.references import (
     find_reference,
@@ -78,21 +78,36 @@ def verify(folder, cache):
     folder, cache = Path(folder), Path(cache)
     if absent := [name for name in PLAN_FILES if not (folder / name).is_file()]:
         raise ReductionError(f"{folder} lacks {', '.join(absent)}: it is no night, or was never reduced")
-    plan = Plan(read_json(folder / "plan/night.json"), None)
-    files = list_fits(folder)
+    plan, files = read_plan(folder), list_fits(folder)
     examined = examine_all(files)
     manifests, deviations = _read_manifests(folder, plan)
-    deviations += find_missing(folder, plan)
-    deviations += check_raw(folder, plan.night)
     for path in files:
         deviations += check_product(path, folder, examined[path][1])
-    deviations += check_inputs(folder, cache, files, manifests)
-    deviations += check_manifests(folder, plan, manifests, [folder / NIGHT_CACHE, cache])
-    deviations += check_headers(folder, plan)
-    deviations += check_contexts(folder, plan, cache)
-    n_recorded, changed = check_record(folder, {path: sha256 for path, (sha256, _) in examined.items()})
-    deviations += [*changed, *find_left_over(folder, plan)]
-    return sorted(set(deviations)), max(n_recorded, len(files))
+    record, known = _read(folder / "run.json"), {path: sha256 for path, (sha256, _) in examined.items()}
+    roots = [folder / NIGHT_CACHE, cache]
+    deviations += _check("plan/night.json", find_missing, folder, plan)
+    deviations += _check("plan/headers.json", check_raw, folder, plan.night)
+    deviations += _check("run.json", check_inputs, folder, cache, files, manifests)
+    deviations += _check("references", check_manifests, folder, plan, manifests, roots)
+    deviations += _check("references", check_headers, folder, plan)
+    deviations += _check("references/contexts", check_contexts, folder, plan, cache)
+    deviations += _check("run.json", check_record, folder, record, known)
+    deviations += _check("plan/night.json", find_left_over, folder, plan)
+    return sorted(set(deviations)), len(examined.keys() | {folder / name for name in _list_recorded(record)})
+
+
+def _check(place, check, *arguments):
+    """Return the deviations that a check finds; where a document that it reads makes no sense, this is one."""
+    try:
+        return check(*arguments)
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        return [Deviation(place, "makes no sense", "what the workflow wrote", repr(error), AGAIN)]
+
+
+def _list_recorded(record):
+    """Return path -> sha256 of the files that a record lists; {} where it makes no sense."""
+    parts = [part for key in ("inputs", "products") if isinstance(part := record.get(key), dict)]
+    return {name: sha256 for part in parts for name, sha256 in part.items()}
 
 
 def find_missing(folder, plan):
@@ -158,7 +173,7 @@ def _find_candidates(folder, cache, manifests):
     entries = [entry for manifest in manifests.values() for entry in manifest["references"].values()]
     own = [folder / str(entry["file"]) for entry in entries if entry.get("source") == "override" and entry["file"]]
     if (folder / "run.json").is_file():
-        own += [folder / name for name in read_json(folder / "run.json").get("inputs", {})]
+        own += [folder / name for name in _list_recorded(_read(folder / "run.json"))]
     candidates = defaultdict(list)
     for path in dict.fromkeys([*found, *(path for path in own if path.is_file())]):
         candidates[path.name].append(path)
@@ -281,19 +296,17 @@ def _check_context(place, context, roots):
     return deviations
 
 
-def check_record(folder, known):
-    """Return (number of files, deviations) of those that run.json lists: gone, or with other bytes."""
-    record = _read(folder / "run.json")
-    listed = {**record.get("inputs", {}), **record.get("products", {})}
-    digests = known | hash_all(
-        [folder / name for name in listed if (folder / name).is_file() and folder / name not in known]
-    )
-    deviations = []
-    for name, expected in listed.items():
-        found = digests.get(folder / name, "no such file")
-        if found != expected:
-            deviations.append(Deviation(name, "not as run.json has it", f"sha256 {expected}", found, RESTORE))
-    return len(listed), deviations
+def check_record(folder, record, known):
+    """Return the files of run.json that are gone or have other bytes; `known` are those whose sha256 is known."""
+    listed = _list_recorded(record)
+    others = [path for name in listed if (path := folder / name).is_file() and path not in known]
+    digests = known | hash_all(others)
+    found = {name: digests.get(folder / name, "no such file") for name in listed}
+    return [
+        Deviation(name, "not as run.json has it", f"sha256 {expected}", found[name], RESTORE)
+        for name, expected in listed.items()
+        if found[name] != expected
+    ]
 
 
 def find_left_over(folder, plan):

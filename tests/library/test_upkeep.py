@@ -16,7 +16,8 @@ INDEX, CONTEXT = "references/detector.json", "references/contexts/detector.json"
 def finished(tmp_path_factory):
     """Return a finished night whose own cache holds its rules."""
     night = make_finished_night(tmp_path_factory.mktemp("finished") / "night")
-    shutil.copytree(night / "crds_cache/mappings", night / "references/crds/mappings")
+    for folder in ("mappings", "config"):
+        shutil.copytree(night / "crds_cache" / folder, night / "references/crds" / folder)
     return night
 
 
@@ -50,6 +51,11 @@ def test_a_context_goes_with_what_was_delivered(night):
 @pytest.mark.parametrize("name", ["ligeriri_0001.pmap", "ligeriri_iris_0001.imap", "ligeriri_liger_gain_0001.rmap"])
 def test_a_context_goes_with_its_rules(night, name):
     mapping_path(night / "references/crds", name).unlink()
+    assert list_left(night) == [INDEX]
+
+
+def test_a_context_goes_with_the_config_of_its_cache(night):
+    (night / "references/crds/config/ligeriri/server_config").unlink()
     assert list_left(night) == [INDEX]
 
 

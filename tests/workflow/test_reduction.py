@@ -1,9 +1,11 @@
 """A night from raw to Level 3 against its truth; what is run again when something changes."""
 
 import json
+import random
 import shutil
 import time
 
+import faults_night
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -194,6 +196,16 @@ def test_a_killed_run_goes_on_with_the_same_command_to_the_same_bytes(night, sma
     for path in small_night.glob("level1/*_DARK_*.fits"):
         assert path.read_bytes() == (night / "level1" / path.name).read_bytes()
     assert not list(small_night.rglob(".*.part"))
+
+
+@pytest.mark.parametrize("fault", ["kill_all", "kill_snakemake", "kill_job", "lose_input"])
+def test_the_same_command_mends_what_a_fault_left(night, tmp_path, fault):
+    copied = faults_night.Night(shutil.copytree(night, tmp_path / "night"))
+    copied.digests = copied.list_files()
+    for name in ("level2/2024B-P123-008_IRIS_IMG1_SCI_LVL2_0001-00.fits", "plan/plan.txt"):
+        (copied.folder / name).unlink()
+    faults_night.FAULTS[fault](copied, random.Random(3), typical_s=8.0)
+    assert faults_night.check_recovery(copied, copied.digests) == []
 
 
 def test_a_restored_reference_is_looked_at_again(small_night):
