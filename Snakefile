@@ -49,9 +49,14 @@ localrules:  # on a cluster: seconds each, and the next stage waits for them
 rule all:
     """Everything: Level 3, pictures, report, and the check that nothing failed."""
     input:
-        lambda wildcards: PLAN.products("level3", "level2", "level1", "calibrations", "quicklook"),
+        lambda wildcards: PLAN.products("level3", "level2", "level1", "calibrations", "quicklook", "quality"),
         lambda wildcards: PLAN.catalogs(),
         lambda wildcards: PLAN.spectra(),
+        lambda wildcards: PLAN.plots(),
+        lambda wildcards: expand("references/{stage}.json", stage=PLAN.stages),
+        lambda wildcards: expand("references/contexts/{stage}.json", stage=PLAN.stages[:-1]),
+        "plan/plan.txt",
+        "run.json",
         "report.html",
         "quality/outcome.txt",
 

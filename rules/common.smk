@@ -43,7 +43,8 @@ def source(*names):
 def read_night():
     """Return the night's plan; the main process brings it up to date first, jobs only read it."""
     if workflow.is_main_process:
-        command = [sys.executable, source("list_exposures"), "--raw=raw", "--exposures=exposures.yaml", "--plan=plan"]
+        command = [sys.executable, source("list_exposures"), "--raw=raw", "--exposures=exposures.yaml"]
+        command += ["--plan=plan", "--manifests=references"]
         command += [f"--associations={config['associations'] or f'{CONFIG}/associations.yaml'}"]
         command += [f"--instruments={CONFIG}/instruments", f"--cache={CACHE}"]
         command += [f"--override={json.dumps(config['override'])}"]

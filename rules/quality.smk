@@ -6,9 +6,10 @@ REQUIRED INPUTS:
 OUTPUTS:
   quality  = quality/{level}/{product}.json
   preview  = quicklook/{level}/{product}.png
+  record   = run.json
   report   = report.html
   outcome  = quality/outcome.txt               only when nothing failed
-STEPS: measure_quality, write_preview, write_report, check_night
+STEPS: measure_quality, write_preview, write_record, write_report, check_night
 """
 
 
@@ -70,18 +71,55 @@ rule write_preview:
         """
 
 
+rule write_record:
+    """Write the record of the run: versions, settings, contexts, sha256 of inputs and products."""
+    input:
+        night="plan/night.json",
+        context="plan/context.json",
+        indexes=lambda wildcards: PLAN.indexes(),
+        deliveries=expand("references/contexts/{stage}.json", stage=PLAN.stages[:-1]),
+        products=lambda wildcards: PLAN.products("level1", "calibrations", "level2", "level3"),
+        measured=lambda wildcards: [*PLAN.catalogs(), *PLAN.spectra()],
+        script=source("write_record"),
+        library=source("drs/keywords", "drs/nightfiles", "drs/plan", "drs/provenance", "drs/record"),
+    output:
+        record="run.json",
+    log:
+        "logs/write_record/run.log",
+    benchmark:
+        "benchmarks/write_record/run.tsv"
+    conda:
+        "../envs/reduction.yaml"
+    resources:
+        **NEEDS.of("write_record"),
+    params:
+        config=f"--config={json.dumps(config, sort_keys=True)}",
+    shell:
+        """
+        python {input.script:q} \
+            --night {input.night:q} \
+            {params.config:q} \
+            --output {output.record:q} \
+            >{log:q} 2>&1
+        """
+
+
 rule write_report:
     """Write the night's report: one page that opens offline."""
     input:
         night="plan/night.json",
         plan="plan/plan.json",
         context="plan/context.json",
+        record="run.json",
         indexes=lambda wildcards: PLAN.indexes(),
         qualities=lambda wildcards: PLAN.products("quality"),
         previews=lambda wildcards: [*PLAN.products("quicklook"), *PLAN.plots()],
         template=f"{workflow.basedir}/scripts/drs/templates/report.html",
         script=source("write_report"),
-        library=source("drs/keywords", "drs/plan", "drs/preview", "drs/report"),
+        library=source(
+            *("drs/keywords", "drs/nightfiles", "drs/plan", "drs/preview", "drs/provenance"),
+            *("drs/record", "drs/report"),
+        ),
     output:
         report="report.html",
     log:
@@ -101,6 +139,7 @@ rule write_report:
             --night {input.night:q} \
             --plan {input.plan:q} \
             --context {input.context:q} \
+            --record {input.record:q} \
             --manifests references \
             {params.qualities:q} \
             {params.previews:q} \

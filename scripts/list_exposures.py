@@ -19,6 +19,7 @@ from drs.night import build_rows, scan_raw
 from drs.references import find_context, fingerprint
 from drs.request import find_own_overrides, list_files, make_requests
 from drs.schema import check_document, load_yaml
+from drs.upkeep import drop_broken
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 
@@ -32,7 +33,8 @@ CONFIG = Path(__file__).resolve().parents[1] / "config"
 @click.option("--context", default=None, help="CRDS context; default CRDS_CONTEXT, then the cache's operational one.")
 @click.option("--override", default="{}", help="JSON: reference type -> file used in place of CRDS's choice.")
 @click.option("--plan", type=cli.new_folder, required=True, help="Folder for the table and the plan.")
-def main(raw, exposures, associations, instruments, cache, context, override, plan):
+@click.option("--manifests", type=cli.new_folder, help="The night's references; what lacks its files is removed.")
+def main(raw, exposures, associations, instruments, cache, context, override, plan, manifests):
     """List the exposures of a night and plan their reduction."""
     if not raw.is_dir():
         raise ReductionError(f"no folder '{raw}' here: a night holds its Level 0 files in raw/ (snakemake -d NIGHT)")
@@ -56,6 +58,8 @@ def main(raw, exposures, associations, instruments, cache, context, override, pl
         members = {row["id"]: row for row in rows if row.get("id") in night["stages"][stage]}
         requests = make_requests(members, night["needs"], rules["level1"], overrides)
         write_json(plan / "stages" / f"{stage}.json", requests)
+    if manifests:
+        drop_broken(manifests, manifests / "crds", night["stages"])
 
 
 def _read_json(path):

@@ -8,8 +8,6 @@ import click
 from drs import cli
 from drs.plan import Plan
 
-LEVELS = ("level1", "level2", "level3", "calibrations")
-
 
 @cli.command()
 @click.option("--night", type=Path, required=True, help="plan/night.json; may be absent.")
@@ -24,19 +22,9 @@ def main(night, logs):
     for log in sorted(logs.rglob("*.log")):
         if text := find_error(log.read_text(errors="replace")):
             click.echo(f"failed: {text} (log: {log})", err=True)
-    for path in find_left_over(night, rows):
+    left_over = Plan(json.loads(night.read_text()), None).find_left_over(night.parents[1]) if rows else []
+    for path in left_over:
         click.echo(f"{path} is not in the plan (any more): left from an earlier run", err=True)
-
-
-def find_left_over(night, rows):
-    """Return the products beside plan/night.json that the plan does not know, for example of excluded exposures."""
-    if not rows:
-        return []
-    plan = Plan(json.loads(night.read_text()), None)
-    planned = plan.products(*LEVELS) + plan.spectra()
-    folder = night.parents[1]
-    found = [path.relative_to(folder) for level in LEVELS for path in (folder / level).glob("*.fits")]
-    return sorted(path for path in found if str(path) not in set(planned))
 
 
 def find_error(text):

@@ -13,8 +13,10 @@ from drs import cli, product
 from drs.errors import ReductionError
 from drs.files import write_atomically
 from drs.preview import make_thumbnail
+from drs.record import summarize_record
 from drs.references import read_json
 from drs.report import build_report, render_report
+from drs.schema import load_yaml
 
 # Longest side of a picture in the page by the number of pictures of its kind, so that a large night stays readable.
 THUMBNAIL_PIX = ((12, 640), (60, 320), (250, 200))
@@ -28,13 +30,14 @@ file_or_folder = click.Path(exists=True, path_type=Path)
 @click.option("--night", type=cli.existing_file, required=True, help="plan/night.json.")
 @click.option("--plan", type=Path, required=True, help="plan/plan.json; may be absent.")
 @click.option("--context", type=cli.existing_file, required=True, help="plan/context.json.")
+@click.option("--record", type=cli.existing_file, help="run.json.")
 @click.option("--manifests", type=cli.existing_folder, required=True, help="Folder of the references' manifests.")
 @click.option("--quality", type=file_or_folder, multiple=True, help="JSON or folder of them, <level>/<product>.json.")
 @click.option("--preview", type=file_or_folder, multiple=True, help="PNG or folder of them, <level>/<product>.png.")
 @click.option("--benchmarks", type=Path, required=True, help="Folder <rule>/*.tsv; may be absent.")
 @click.option("--logs", type=Path, required=True, help="Folder <rule>/**.log; may be absent.")
 @cli.output_option
-def main(night, plan, context, manifests, output, **folders):
+def main(night, plan, context, record, manifests, output, **folders):
     """Write the report of a night."""
     report = build_report(
         read_night(night),
@@ -46,7 +49,8 @@ def main(night, plan, context, manifests, output, **folders):
         benchmarks=read_benchmarks(folders["benchmarks"]),
         warnings=read_warnings(folders["logs"]),
     )
-    page = render_report({**report, "version": product.VERSION}).encode()
+    run = summarize_record(read_json(record) if record else {}, load_yaml(cli.CONFIG / "config.yaml"))
+    page = render_report({**report, "run": run, "version": product.VERSION}).encode()
     write_atomically(output, lambda stream: stream.write(page))
 
 

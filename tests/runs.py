@@ -9,18 +9,18 @@ REPO = Path(__file__).resolve().parents[1]
 SNAKEMAKE = Path(sys.executable).with_name("snakemake")
 
 
-def start_snakemake(night, *options, cores=2):
-    """Start the workflow on a night as an observer does; its text comes in `stdout`."""
+def start_snakemake(night, *options, cores=2, **how):
+    """Start the workflow on a night as an observer does; its text comes in `stdout`; `how` is for Popen."""
     command = [SNAKEMAKE, "-s", REPO / "Snakefile", "-d", night, "--cores", str(cores), *options]
     environment = {key: value for key, value in os.environ.items() if not key.startswith("CRDS_")}
     output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    return subprocess.Popen(list(map(str, command)), env=environment, cwd=night, **output)
+    return subprocess.Popen(list(map(str, command)), env=environment, cwd=night, **output, **how)
 
 
-def run_snakemake(night, *options, cores=2):
+def run_snakemake(night, *options, cores=2, timeout=None):
     """Run the workflow to its end; return the finished process."""
     with start_snakemake(night, *options, cores=cores) as process:
-        text, _ = process.communicate()
+        text, _ = process.communicate(timeout=timeout)
     return subprocess.CompletedProcess(process.args, process.returncode, text)
 
 

@@ -17,6 +17,7 @@ RULE_FILES = sorted((REPO / "rules").glob("*.smk"))
 TARGETS = ("all", "level1", "level2", "level3", "calibrations", "references", "quicklook", "report", "plan")
 TOOLS = ("simulate_night", "list_exposures", "list_failures", "lcrds", "write_specs", "import_cache", "get_reference")
 TOOLS += ("list_affected", "list_candidates", "update_references", "sync_references", "serve_references")
+TOOLS += ("verify_night", "compare_nights")
 VERBS = ("make", "calibrate", "fit", "subtract", "divide", "trace", "solve", "extract", "build", "combine", "correct")
 VERBS += ("measure", "write", "resolve", "deliver", "check", "list", "simulate")
 # What every product goes through; an edit there is a change of format, not of an algorithm.

@@ -11,6 +11,7 @@ from pathlib import Path
 from crds_ligeriri import session
 from drs.errors import ReductionError
 from drs.headers import scan_headers
+from drs.mapping import holds_context
 from drs.metadata import read_metadata
 from drs.references import (
     NOT_FOUND,
@@ -90,7 +91,7 @@ def _check_requests(exposures):
 
 
 def context_root(context, cache, overlay):
-    """Return the cache root that holds the context, the overlay first; refuse a context that has changed."""
+    """Return the cache root that holds the context whole, the overlay first; refuse a context that has changed."""
     read_server_config(cache, observatory_of(context["context"]))
     roots = [Path(root) for root in (overlay, cache) if root is not None]
     found = [root for root in roots if mapping_path(root, context["context"]).is_file()]
@@ -99,12 +100,15 @@ def context_root(context, cache, overlay):
             f"CRDS context {context['context']} is in none of {', '.join(map(str, roots))}; "
             "find the context or deliver again"
         )
-    path = mapping_path(found[0], context["context"])
+    name = context["context"]
+    whole = [root for root in found if holds_context(root, name)]
+    root = (whole or found)[0]  # of one that is not whole, CRDS says what it lacks
+    path = mapping_path(root, context["context"])
     if (actual := sha1(path)) != context["sha1"]:
         raise ReductionError(
             f"{path} has changed: sha1 {actual}, expected {context['sha1']}; find the context or deliver again"
         )
-    return found[0]
+    return root
 
 
 def delivered_files(context):

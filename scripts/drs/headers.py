@@ -9,6 +9,7 @@ import math
 import re
 import warnings
 import zlib
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -46,9 +47,41 @@ def scan_headers(path):
         where. Nothing else is raised, whatever the file holds.
     """
     path = Path(path)
+    with _explain(), _open(path) as stream, warnings.catch_warnings(action="ignore"):
+        return _scan(stream, _size(path))
+
+
+def find_hdus(path):
+    """Return (EXTNAME or 'PRIMARY', first byte, first byte of its data, byte behind its padding) of every HDU.
+
+    Parameters
+    ----------
+    path : path-like
+        A file that is not compressed as a whole.
+
+    Raises
+    ------
+    ReductionError
+        As `scan_headers`; bytes behind the last HDU are refused too.
+    """
+    path, places, position = Path(path), [], 0
+    with _explain(), path.open("rb") as stream, warnings.catch_warnings(action="ignore"):
+        while True:
+            header, behind = _read_header(stream, position, first=not places)
+            if isinstance(header, str):
+                raise ReductionError(header.removesuffix(" are ignored") + ": transfer the file again")
+            if header is None:
+                return places
+            end = _skip_data(stream, behind, _data_size(header), _size(path))
+            places.append((str(_value(header, "EXTNAME", "PRIMARY")).strip(), position, behind, end))
+            position = end
+
+
+@contextmanager
+def _explain():
+    """Turn whatever reading the headers of a file may raise into a ReductionError."""
     try:
-        with _open(path) as stream, warnings.catch_warnings(action="ignore"):
-            return _scan(stream, _size(path))
+        yield
     except ReductionError:
         raise
     except (OSError, EOFError, zlib.error) as error:

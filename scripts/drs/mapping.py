@@ -7,8 +7,10 @@ files that it names. Names come from servers and from rule files: none reaches a
 import ast
 import hashlib
 import re
+from pathlib import Path
 
 from drs.errors import ReductionError
+from drs.references import mapping_path, observatory_of
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,199}")
 MAPPING = re.compile(r"ligeriri[a-z0-9_]*\.[pir]map")
@@ -48,6 +50,19 @@ def find_named(text, name):
     selector = _read_assignment(text, "selector", name)
     named = {node.value for node in ast.walk(selector) if isinstance(node, ast.Constant) and is_mapping(node.value)}
     return sorted(map(check_name, named))
+
+
+def holds_context(root, context):
+    """Say whether a cache holds its server_config, a context, and all rule files that this names."""
+    names, waiting = set(), [context]
+    while waiting:
+        name = waiting.pop()
+        try:
+            waiting += set(find_named(mapping_path(root, name).read_text(), name)) - names
+        except (ReductionError, OSError, ValueError):
+            return False
+        names.add(name)
+    return (Path(root) / "config" / observatory_of(context) / "server_config").is_file()
 
 
 def check_mapping(text, name):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from drs.keywords import CONFIGURATION, IDENTITY
 
+MADE = ("level1", "level2", "level3", "calibrations")
 PICTURED = ("calibrations", "level2", "level3")
 ON_SKY, FLUX_STAR, STARS = ("science", "sky"), "flux-star", ("flux-star", "telluric")
 THROUGH_SKY = (*ON_SKY, "telluric", "flux-star", "psf-star")
@@ -88,6 +89,13 @@ class Plan:
         pictured += [level1(row) for row in rows if row["id"] in self.night["level1_only"]]
         by_level["quicklook"] = [picture(product) for product in pictured]
         return [product for level in levels for product in by_level[level]]
+
+    def find_left_over(self, folder):
+        """Return the products in a night's folder that the plan does not know, for example of excluded exposures."""
+        planned = {*self.products(*MADE), *self.spectra(), *self.catalogs()}
+        patterns = [f"{level}/*.fits" for level in MADE] + ["level3/*.ecsv"]
+        found = [path.relative_to(folder) for pattern in patterns for path in Path(folder).glob(pattern)]
+        return sorted(path for path in found if str(path) not in planned and not path.name.startswith("."))
 
     def after_crds(self, product):
         """Return no file, after CRDS was asked for the exposures of a product.

@@ -178,7 +178,9 @@ def _readable(path):
         raise ReductionError(text.format(error)) from error
     try:
         yield
-    except (OSError, TypeError, ValueError, KeyError) as error:
+    except (ReductionError, MemoryError):
+        raise
+    except Exception as error:  # astropy promises no closed set of exceptions for a damaged structure
         raise ReductionError(text.format(error)) from error
 
 

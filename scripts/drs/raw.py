@@ -88,7 +88,7 @@ class Ramp:
         """
         try:
             reads_dn = self.pixels.read(self.shape, start, stop)
-        except (OSError, EOFError) as error:
+        except DAMAGE as error:
             raise ReductionError(f"{self.path}: rows {start} to {stop} cannot be read ({error})") from error
         reads_dn[~self.usable] = 0  # whatever it holds must not look saturated
         return reads_dn

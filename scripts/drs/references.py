@@ -21,6 +21,8 @@ NO_VALUE = ("", "*", "ANY", "NONE", "UNDEFINED")
 MATCHES_ALL = ("N/A", "NOT APPLICABLE", "NOT_APPLICABLE", "()", "-2147483648")  # crds compares the beginning
 NOT_FOUND, SWITCHED_OFF = "not found", "none"  # status of an entry; what a configuration names in place of a file
 WRITERS = 8
+KEYWORD = re.compile(r"R_[A-Z0-9_]{1,6}")
+FOUND = {"reason": str, "file": str, "size": int, "sha1": str, "source": str, "keyword": str}  # of a file that is there
 CONTEXT_NAME = re.compile(r"ligeriri_[0-9]{4,}\.pmap")
 
 
@@ -134,13 +136,48 @@ def manifest_path(folder, exposure):
 
 
 def read_manifest(path):
-    """Return the manifest in the file `path`."""
+    """Return the manifest in the file `path`; refuse one that was edited to nonsense."""
     manifest = read_json(path)
-    parts = [manifest.get(key) for key in ("context", "keys", "references")]
-    good = all(isinstance(part, dict) for part in parts) and "status" in manifest and {"name", "sha1"} <= set(parts[0])
-    if not good or not all(isinstance(entry, dict) and "status" in entry for entry in parts[-1].values()):
+    facts = {"keys": dict, "references": dict, "context": dict, "status": str, "reason": str, "crds_version": str}
+    if not _has(manifest, facts) or not _is_sound(manifest):
         raise ReductionError(f"{path} is not a manifest of references; delete it and resolve again")
     return manifest
+
+
+def _is_sound(manifest):
+    """Say whether the parts of a manifest are what their readers take them for."""
+    entries, levels, context = manifest["references"], manifest.get("levels", {}), manifest["context"]
+    return (
+        all(map(_is_entry, entries.values()))
+        and isinstance(levels, dict)
+        and all(_is_list_of(types, entries) for types in levels.values())
+        and _has(context, {"name": str, "sha1": str})
+        and _has(manifest["keys"], {"INSTRUME": str})
+        and all(isinstance(value, str | int | float | None) for value in manifest["keys"].values())
+        and _is_printed([context["name"], manifest["crds_version"]])
+    )
+
+
+def _is_entry(entry):
+    """Say whether something is an entry of a manifest."""
+    if not _has(entry, {"status": str}) or not KEYWORD.fullmatch(str(entry.get("keyword", "R_X"))):
+        return False
+    return entry["status"] != "found" or _has(entry, FOUND)
+
+
+def _has(document, facts):
+    """Say whether a document is a map with these keys of these types."""
+    return isinstance(document, dict) and all(type(document.get(key)) is kind for key, kind in facts.items())
+
+
+def _is_list_of(types, entries):
+    """Say whether something is a list of keys of a map."""
+    return isinstance(types, list) and all(isinstance(kind, str) and kind in entries for kind in types)
+
+
+def _is_printed(texts):
+    """Say whether texts can be values of FITS cards."""
+    return all(isinstance(text, str) and text.isascii() and text.isprintable() and len(text) <= 68 for text in texts)
 
 
 def read_json(path):
@@ -176,7 +213,8 @@ def write_manifests(manifests, folder):
     Returns
     -------
     dict
-        {"exposures": {exposure: {"status", "reason", "reasons": one per type, "sha1" of the manifest file}}}
+        {"exposures": {exposure: {"status", "reason", "reasons": one per type, "sha1" of the manifest file,
+        "levels" that have a part of it}}}
     """
     with ThreadPoolExecutor(WRITERS) as writers:  # most of the time of a write is waiting for the disk
         entries = writers.map(lambda item: _write_manifest(*item, folder), sorted(manifests.items()))
@@ -189,10 +227,11 @@ def _write_manifest(exposure, manifest, folder):
     write_json(path, manifest)
     for level, types in manifest.get("levels", {}).items():
         part, where = take_part(manifest, types), part_path(folder, level, exposure)
-        if not _says_the_same(where, part):
+        if not same_answer(where, part):
             write_json(where, part)
     reasons = find_missing(manifest["references"])
-    return {"status": manifest["status"], "reason": manifest["reason"], "reasons": reasons, "sha1": sha1(path)}
+    entry = {"status": manifest["status"], "reason": manifest["reason"], "reasons": reasons, "sha1": sha1(path)}
+    return entry | {"levels": sorted(manifest.get("levels", {}))}
 
 
 def find_missing(references):
@@ -208,7 +247,7 @@ def take_part(manifest, types):
     return {key: value for key, value in manifest.items() if key != "levels"} | facts
 
 
-def _says_the_same(path, manifest):
+def same_answer(path, manifest):
     """Return True when the manifest on disk gives the answer of `manifest`."""
     try:
         return _answer(read_manifest(path)) == _answer(manifest)

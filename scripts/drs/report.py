@@ -370,6 +370,7 @@ def render_report(report):
     )
     environment.filters |= {
         "digits": format_digits,
+        "short": drop_folders,
         "percent": format_percent,
         "time": format_seconds,
     }

@@ -9,6 +9,7 @@ from astropy.io import fits
 
 from drs.files import write_atomically
 from drs.product import Product, make_primary
+from drs.serial import write_hdu
 
 FLUX_UNIT = "ct / s"
 COLUMNS = ("WAVELENGTH", "FLUX", "UNCERTAINTY", "DQ")
@@ -62,4 +63,4 @@ def describe_source(place, parameters):
 def write_spectra(path, keywords, tables, history):
     """Write a file of spectra: header, HISTORY and the extensions of `make_table`; it holds no time of writing."""
     primary = make_primary(Product(keywords, {}, history=tuple(history)))
-    write_atomically(path, fits.HDUList([primary, *tables]).writeto)
+    write_atomically(path, lambda stream: [write_hdu(stream, hdu) for hdu in (primary, *tables)])

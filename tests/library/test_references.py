@@ -126,7 +126,8 @@ def test_a_manifest_is_written_with_a_part_per_level(manifests, tmp_path):
     index = references.write_manifests(manifests, tmp_path)["exposures"]["a"]
     assert list(list_stamps(tmp_path)) == ["a.json", "level1/a.json", "level2/a.json"]
     whole = references.read_manifest(tmp_path / "a.json")
-    assert index == {"status": "resolved", "reason": "", "reasons": [], "sha1": references.sha1(tmp_path / "a.json")}
+    facts = {"status": "resolved", "reason": "", "reasons": [], "levels": ["level1", "level2"]}
+    assert index == facts | {"sha1": references.sha1(tmp_path / "a.json")}
     assert whole == manifests["a"]
     for level, types in LEVELS.items():
         part = references.read_manifest(tmp_path / level / "a.json")

@@ -90,7 +90,7 @@ def build(inputs):
 
 
 def page(inputs):
-    return render_report({**build(inputs), "version": "0"})
+    return render_report({**build(inputs), "run": {}, "version": "0"})
 
 
 def problems(inputs):

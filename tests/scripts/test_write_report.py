@@ -94,6 +94,22 @@ def test_files_or_their_folder_give_the_same_bytes(night):
     assert output.read_bytes() == by_folder
 
 
+def test_the_record_of_the_run_is_shown(night):
+    versions = {"python": "3.11.9", "machine": "Linux x86_64", "packages": {"numpy": "2.4.6", "other": "1"}}
+    record = {"versions": versions, "code": {"commit": None, "sha256": "ab" * 32}, "config": {"strict": True}}
+    record |= {"inputs": {"raw/a.fits": "1"}, "references": {}, "products": {"x": "2", "y": "3"}}
+    write(night / "run.json", record)
+    arguments = ["--night", "plan/night.json", "--plan", "plan/plan.json", "--context", "plan/context.json"]
+    arguments += ["--record", "run.json", "--manifests", "references", "--benchmarks", "b", "--logs", "l"]
+    places = [str(night / word) if not word.startswith("--") else word for word in arguments]
+    result = CliRunner().invoke(main, [*places, "--output", str(night / "report.html")])
+    assert result.exit_code == 0, result.output
+    page = (night / "report.html").read_text()
+    for text in ("Python 3.11.9, numpy 2.4.6; Linux", "sha256 of 1 inputs, 0 references and 2 products"):
+        assert text in page
+    assert "<code>strict</code> True." in page
+
+
 def test_plan_logs_and_benchmarks_may_be_absent(night):
     for folder in ("logs", "benchmarks"):
         (night / folder).rename(night / f"no_{folder}")

@@ -35,7 +35,7 @@ done
 CHANGED = {"make_object_mask": 1, "calibrate_image": 20, "combine_images": 1, "measure_sources": 1}
 CHANGED |= {"measure_quality": 21, "write_preview": 21}
 ASKED = {"resolve_references": 3, "deliver_references": 2}
-ALWAYS = {"write_plan": 1, "write_report": 1, "check_night": 1}
+ALWAYS = {"write_plan": 1, "write_record": 1, "write_report": 1, "check_night": 1}
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,11 @@
 """A night from raw to Level 3 against its truth; what is run again when something changes."""
 
 import json
+import random
 import shutil
 import time
 
+import faults_night
 import numpy as np
 import pytest
 from astropy.io import fits
@@ -11,6 +13,9 @@ from runs import count_jobs, run_rules, run_snakemake, start_snakemake
 from truth import DETECTORS, measure_apertures, measure_level1, measure_level2, measure_level3, measure_stars, read_rows
 
 from drs import product
+from drs.comparison import compare
+from drs.references import read_json
+from drs.verification import verify
 
 pytestmark = pytest.mark.workflow
 
@@ -110,6 +115,16 @@ def test_nothing_is_done_twice(night):
     assert "Nothing to be done" in run.stdout
 
 
+def test_the_night_is_as_it_says_and_its_record_holds(night, tmp_path):
+    deviations, n_files = verify(night, night / "crds_cache")
+    assert [str(deviation) for deviation in deviations] == []
+    assert n_files > 200
+    record = read_json(night / "run.json")
+    assert set(record["inputs"]) > {"config.yaml", "raw/TI.20240925.21600.00.fits"}
+    assert f"sha256 of {len(record['inputs'])} inputs" in (night / "report.html").read_text()
+    assert compare(night, night)[0] == {}
+
+
 def test_raw_files_and_the_shared_cache_are_untouched(night, raw_night):
     for folder in ("raw", "crds_cache"):
         for path in (raw_night / folder).rglob("*"):
@@ -130,6 +145,7 @@ def test_an_added_exposure_makes_only_its_own_products(night, tmp_path):
     ran = run_rules(run.stdout)
     expected = {"fit_ramp": 1, "calibrate_image": 1, "combine_images": 1, "measure_quality": 3, "write_preview": 2}
     expected |= {"measure_sources": 1, "resolve_references": 1, "write_plan": 1, "write_report": 1, "check_night": 1}
+    expected |= {"write_record": 1}
     assert ran == expected
 
 
@@ -141,7 +157,7 @@ def test_a_setting_runs_again_what_depends_on_it(night, tmp_path):
     jobs = count_jobs(run_snakemake(folder, "--dry-run").stdout)
     assert jobs.pop("all") == 1
     made_again = {"combine_images": 3, "measure_sources": 3, "measure_quality": 3, "write_preview": 3}
-    assert jobs == made_again | {"write_report": 1, "check_night": 1}
+    assert jobs == made_again | {"write_record": 1, "write_report": 1, "check_night": 1}
 
 
 def test_a_setting_that_does_not_exist_is_refused_by_name(small_night):
@@ -180,6 +196,16 @@ def test_a_killed_run_goes_on_with_the_same_command_to_the_same_bytes(night, sma
     for path in small_night.glob("level1/*_DARK_*.fits"):
         assert path.read_bytes() == (night / "level1" / path.name).read_bytes()
     assert not list(small_night.rglob(".*.part"))
+
+
+@pytest.mark.parametrize("fault", ["kill_all", "kill_snakemake", "kill_job", "lose_input"])
+def test_the_same_command_mends_what_a_fault_left(night, tmp_path, fault):
+    copied = faults_night.Night(shutil.copytree(night, tmp_path / "night"))
+    copied.digests = copied.list_files()
+    for name in ("level2/2024B-P123-008_IRIS_IMG1_SCI_LVL2_0001-00.fits", "plan/plan.txt"):
+        (copied.folder / name).unlink()
+    faults_night.FAULTS[fault](copied, random.Random(3), typical_s=8.0)
+    assert faults_night.check_recovery(copied, copied.digests) == []
 
 
 def test_a_restored_reference_is_looked_at_again(small_night):

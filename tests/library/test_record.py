@@ -1,0 +1,95 @@
+"""The record of a run: complete, the same from run to run, and short in the report."""
+
+import hashlib
+import json
+import shutil
+
+import pytest
+from finished_night import CONFIG, OBS, REPO, make_finished_night
+
+from drs import record
+from drs.errors import ReductionError
+from drs.provenance import hash_all
+from drs.record import describe_code, find_changed, list_versions, make_record, summarize_record
+
+RATE = f"level1/{OBS}_LVL1_0001-00.fits"
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Return a finished night."""
+    return make_finished_night(tmp_path_factory.mktemp("finished") / "night")
+
+
+def test_inputs_and_products_have_their_sha256(finished):
+    made = make_record(finished, REPO, CONFIG)
+    files = {**made["inputs"], **made["products"]}
+    assert set(made["inputs"]) == {"raw/1.fits", "raw/2.fits"}
+    assert len(made["products"]) == 7
+    for name, sha256 in files.items():
+        assert hashlib.sha256((finished / name).read_bytes()).hexdigest() == sha256, name
+    assert {name.split("_")[2] for name in made["references"]} == {"dq", "gain"}
+    assert made["config"] == CONFIG
+    assert made["context"]["context"] == "ligeriri_0001.pmap"
+    assert list(made["contexts"]["detector"]["delivered"]) == ["iris_img1_dark_20240925t060000_0.0.1.fits"]
+
+
+def test_only_what_no_product_names_is_hashed(finished, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(record, "hash_all", lambda paths: hashed.extend(paths) or hash_all(paths))
+    make_record(finished, REPO, CONFIG)
+    inside = {str(path.relative_to(finished)) for path in hashed if path.is_relative_to(finished)}
+    assert RATE not in inside  # the master dark names it
+    assert not any(name.startswith("raw/") for name in inside)
+
+
+def test_a_record_has_no_place_and_no_time(finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "other")
+    first, second = (make_record(folder, REPO, CONFIG) for folder in (finished, tmp_path / "other"))
+    assert json.dumps(first, sort_keys=True) == json.dumps(second, sort_keys=True)
+    assert str(finished) not in json.dumps(first)
+
+
+def test_files_that_settings_name_are_inputs(finished, tmp_path):
+    folder = shutil.copytree(finished, tmp_path / "night")
+    (folder / "config.yaml").write_text("{}")
+    (folder / "gaia.ecsv").write_text("stars")
+    made = make_record(folder, REPO, CONFIG | {"calibrate_image": {"astrometry_catalogue": "gaia.ecsv", "sky": "auto"}})
+    assert made["inputs"]["gaia.ecsv"] == hashlib.sha256(b"stars").hexdigest()
+    assert "config.yaml" in made["inputs"]
+
+
+def test_versions_are_those_of_packages():
+    versions = list_versions()
+    assert set(versions["packages"]) >= {"numpy", "astropy", "crds", "snakemake"}
+    assert versions["python"].startswith("3.")
+
+
+def test_code_has_one_digest_that_any_edit_changes(tmp_path):
+    (tmp_path / "scripts/drs/__pycache__").mkdir(parents=True)
+    (tmp_path / "Snakefile").write_text("rule all:\n")
+    (tmp_path / "scripts/drs/a.py").write_text("1")
+    (tmp_path / "scripts/drs/__pycache__/a.nbc").write_text("kernel")
+    code = describe_code(tmp_path)
+    assert list(code["files"]) == ["Snakefile", "scripts/drs/a.py"]
+    assert code["commit"] is None
+    (tmp_path / "scripts/drs/a.py").write_text("2")
+    assert describe_code(tmp_path)["sha256"] != code["sha256"]
+
+
+def test_the_report_shows_what_is_not_the_default(finished):
+    made = make_record(finished, REPO, CONFIG)
+    shown = summarize_record(made, CONFIG | {"strict": True, "fit_ramp": {"method": "ols"}})
+    assert shown["settings"] == [("fit_ramp: method", "mcds"), ("strict", False)]
+    assert shown["counts"] == {"inputs": 2, "references": 2, "products": 7}
+    assert "numpy" in shown["versions"]
+    assert summarize_record({}, {}) == {}
+
+
+def test_a_setting_that_has_no_default_is_shown():
+    assert find_changed({"a": {"b": 1, "c": None}, "d": {"x": 2}}, {"a": {"b": 1}}) == [("d", {"x": 2})]
+
+
+def test_a_folder_without_plan_is_refused(tmp_path):
+    with pytest.raises(ReductionError, match=r"night.json cannot be read"):
+        make_record(tmp_path, REPO, CONFIG)
