@@ -45,8 +45,15 @@ def compare_cubes(night):
     for exp in SCIENCE[1]:
         cube = product.read(night / f"level2/{SCIENCE[0]}_LVL2_{exp}.fits", models="IFUCubeModel")
         truth = read_truth(night, rows[f"{SCIENCE[0]}_{exp}"])
-        pairs.append((cube, resample_truth(truth, cube.wcs, len(cube.arrays["SCI"]))))
+        light = resample_truth(truth, cube.wcs, len(cube.arrays["SCI"]))
+        pairs.append((cube, light * find_scale(cube, read_facts())))
     return pairs
+
+
+def find_scale(cube, facts):
+    """Return the flux density of an electron per second of a bin of a cube, as simulated; 1 of one in electrons."""
+    is_calibrated = cube.keywords.get("S_FLUXCL") == "COMPLETE"
+    return facts["flux_density"] * facts["layout"]["dispersion_um"] / cube.wcs["CDELT3"] if is_calibrated else 1.0
 
 
 def measure_pulls(pairs):
