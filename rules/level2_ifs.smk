@@ -11,7 +11,8 @@ STEPS: extract_cube (dark, shift, extraction, wavelengths, resampling, wcs, sky,
   extract_slices (dark, flat, wavelengths, shift, rectification, wcs, sky, telluric, flux)
 """
 
-OWN_OPTIONS = ("sky",)  # no plain options
+OWN_OPTIONS = ("sky", "method")  # no plain options
+METHOD = {"full": "chi-square", "online": "iterations"}[config["quality"]]
 
 
 rule extract_cube:
@@ -60,6 +61,7 @@ rule extract_cube:
         sky=lambda wildcards, input: [f"--sky={path}" for path in input.sky],
         sky_method=lambda wildcards: PLAN.sky_cube(wildcards, config["extract_cube"]["sky"])[0],
         options=options({key: value for key, value in config["extract_cube"].items() if key not in OWN_OPTIONS}),
+        method=METHOD if config["extract_cube"]["method"] == "auto" else config["extract_cube"]["method"],
         cache=CACHE,
         night_cache=NIGHT_CACHE,
     shell:
@@ -72,6 +74,7 @@ rule extract_cube:
             --instrument {input.instrument:q} \
             {params.sky:q} \
             --sky-method {params.sky_method:q} \
+            --method {params.method:q} \
             {params.options:q} \
             --mark-refusal \
             --output {output.cube:q} \

@@ -68,7 +68,8 @@ def take_light(cube, name, wavelength_um, parameters):
     radii = {"aperture_pix": radius, "total_pix": parameters["total_pix"]}
     growth = measure_growth(white.rate, white.error, white.unusable, place, **radii)
     check_growth(growth, tolerance=parameters["growth_tolerance"])
-    return spectrum.flux / growth.part, spectrum.error / growth.part, growth
+    left = growth.level * np.pi * radius**2
+    return (spectrum.flux - left) / growth.part, spectrum.error / growth.part, growth
 
 
 def check_scatter(curve, most):

@@ -93,13 +93,12 @@ def measure_sky_residual(night):
         for bins, factor in zip([bins for bins in inside if bins.any()], factors, strict=True):
             own[bins] = factor
         lines = own[:, None, None] * (sky.arrays["SCI"] - level[:, None, None])
-        image = cube.image._replace(rate=cube.arrays["SCI"] + level[:, None, None] + lines)
+        scale = find_scale(cube, read_facts())
+        seen, truth = cube.arrays["SCI"] / scale, truth / scale
+        image = cube.image._replace(rate=seen + level[:, None, None] + lines, error=cube.arrays["ERR"] / scale)
         blank = find_blank(image, fraction=0.25)
         alike, _ = fit_sky(image, sky.image, blank, wave_um, limits_um=(0.0, 9.0))
-        mean = [
-            np.nanmean(values, axis=(1, 2))
-            for values in (cube.arrays["SCI"] - truth, image.rate - alike.rate - truth, lines)
-        ]
+        mean = [np.nanmean(values, axis=(1, 2)) for values in (seen - truth, image.rate - alike.rate - truth, lines)]
         bright = mean[2] > 0.1 * mean[2].max()
         rest, other, light = (np.sqrt((values[bright] ** 2).mean()) for values in mean)
         found.append((rest / light, other / light))

@@ -15,18 +15,23 @@ from drs.errors import ReductionError
 
 ALIKE_PIX = 0.7  # spaxels at a distance from the star that differs by less are alike
 CORE_PIX = 1.5  # within which every spaxel must have a value
+LEAST_RING = 10  # spaxels beyond all light, whose mean is what the sky left
 NEARLY = 0.9  # of the radius that holds all light: what is beyond it is the rise of the curve of growth
 MOST_ESTIMATED = 0.1  # of the light, in spaxels off the field or without a value
 CLIP_SIGMA, TURNS = 4.0, 10
 
 
 class Growth(NamedTuple):
-    """Parts of a star's light: `part` in the aperture; `rise`, `estimated`; `error` of the first."""
+    """Parts of a star's light: `part` in the aperture; `rise`, `estimated`; `error` of the first.
+
+    `level`: what the sky left in each spaxel.
+    """
 
     part: float
     rise: float
     estimated: float
     error: float
+    level: float = 0.0
 
 
 class Curve(NamedTuple):
@@ -42,7 +47,7 @@ def measure_growth(rate, error, unusable, place, *, aperture_pix, total_pix):
     """Return the Growth of a star in the white light of a cube.
 
     Fields are small: spaxels off the field, and those without a value, have the mean of the spaxels at their distance
-    from the star.
+    from the star. The mean of those beyond all light is taken off, where there are ten.
 
     Parameters
     ----------
@@ -65,6 +70,8 @@ def measure_growth(rate, error, unusable, place, *, aperture_pix, total_pix):
     y, x = (axis + margin for axis in place)
     rows, columns = np.indices(values.shape)
     distance = np.hypot(rows - y, columns - x)
+    level, level_error = _measure_level(values[~missing & (distance > total_pix)])
+    values = np.where(missing, 0, values - level)
     near = missing & (distance <= total_pix + 1)
     if (near & (distance <= CORE_PIX)).any():
         raise ReductionError("the standard star is at the edge of the field, or on bad spaxels: take another exposure")
@@ -80,7 +87,17 @@ def measure_growth(rate, error, unusable, place, *, aperture_pix, total_pix):
         raise ReductionError("the standard star has no light: was it in the field?")
     estimated = (weights[2] * values)[near].sum() / whole
     outside = np.where(missing, 0, (weights[2] - weights[0]) * sigma)
-    return Growth(inner / whole, (whole - nearly) / whole, estimated, np.sqrt((outside**2).sum()) / whole)
+    noise = np.hypot(np.sqrt((outside**2).sum()), level_error * (weights[2] - weights[0]).sum())
+    return Growth(inner / whole, (whole - nearly) / whole, estimated, noise / whole, level)
+
+
+def _measure_level(ring):
+    """Return the mean of values and its error, outliers left out; 0 of too few."""
+    if ring.size < LEAST_RING:
+        return 0.0, 0.0
+    away = np.abs(ring - np.median(ring))
+    kept = ring[away <= CLIP_SIGMA * 1.4826 * np.median(away) + 1e-30]
+    return float(kept.mean()), float(kept.std() / np.sqrt(kept.size))
 
 
 def check_growth(growth, *, tolerance):

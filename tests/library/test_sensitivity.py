@@ -37,6 +37,17 @@ def test_light_off_the_field_is_made_up_for(y, x):
     check_growth(growth, tolerance=0.01)
 
 
+def test_what_the_sky_left_does_not_count():
+    image, bad = render(4.2, 8.1), np.zeros(SHAPE[1:], bool)
+    plain = measure_growth(image, np.ones(image.shape), bad, (4.2, 8.1), **RADII)
+    found = measure_growth(image + 5, np.ones(image.shape), bad, (4.2, 8.1), **RADII)  # 11 % of the light
+    assert found.part == pytest.approx(plain.part, rel=1e-3)
+    assert found.level == pytest.approx(5.0 + plain.level)
+    assert found.error > plain.error - 1e-9
+    small = np.s_[:, 4:13]  # too little is beyond
+    assert measure_growth(image[small], np.ones(image[small].shape), bad[small], (4.2, 4.1), **RADII).level == 0
+
+
 def test_spaxels_without_a_value_do_not_count():
     image, bad = render(4.2, 8.1), np.zeros(SHAPE[1:], bool)
     bad[6, 10] = bad[1, 6] = True
