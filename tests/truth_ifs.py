@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from numpy.polynomial import Legendre
 
 from drs import product
 from drs.airglow import LIMITS_UM, find_continuum
 from drs.cube import find_wavelengths, fit_sky
 from drs.cubesky import find_blank
 from drs.schema import load_yaml
+from drs.simulation.air import find_transmission
 from drs.wavegrid import resample_spectra
 from drs.whitelight import measure_noise
 
@@ -144,22 +146,22 @@ def _take_line(values, inside, beside):
     return spectrum[inside] - spectrum[beside].mean()
 
 
-def measure_absorption(night, pairs):
-    """Return the rms of the telluric correction over the true one, and of the star's spectrum over the true one."""
+def measure_absorption(night, pairs, facts):
+    """Return the rms of the telluric correction over the true one, and of the star's spectrum over the true one.
+
+    The correction less what is smooth, which is the response of the instrument.
+    """
     (path,) = (night / "calibrations").glob("iris_ifs_telluric_*.fits")
     made = product.read(path, models="TelluricModel").arrays
-    wave_um, air = made["WAVELENGTH"][0], 1.0
-    for line in read_facts()["absorption"]:
-        sigma_um = line["fwhm_um"] / 2.3548
-        air = air * (1 - line["depth"] * np.exp(-0.5 * ((wave_um - line["wavelength_um"]) / sigma_um) ** 2))
-    ratio = made["SCI"][0] / air
+    ratio = made["SCI"][0] / find_transmission(facts["absorption"], made["WAVELENGTH"][0])
     spectra = []
     for cube, truth in pairs:
-        image = truth.mean(axis=0)
-        star = image > 0.1 * image.max()
+        image = np.nanmean(truth, axis=0)
+        star = image > 0.1 * np.nanmax(image)
         spectra.append(cube.arrays["SCI"][:, star].sum(axis=1) / truth[:, star].sum(axis=1))
-    mean = np.nanmean(spectra, axis=0)
-    return float(np.std(ratio / np.median(ratio))), float(np.nanstd(mean / np.nanmedian(mean)))
+    mean, known = np.nanmean(spectra, axis=0), np.flatnonzero(np.isfinite(ratio))
+    smooth = Legendre.fit(known, ratio[known], 3)(known)
+    return float(np.std(ratio[known] / smooth)), float(np.nanstd(mean / np.nanmedian(mean)))
 
 
 def measure_combined(night):
@@ -181,7 +183,7 @@ def format_table(night):
     made, truth = compare_profiles(night)
     pulls, (bias, error) = measure_pulls(pairs), measure_flux(pairs)
     residual, alike = measure_sky_residual(night)
-    correction, star = measure_absorption(night, pairs)
+    correction, star = measure_absorption(night, pairs, read_facts())
     ratio, noise = measure_combined(night)
     rms = np.sqrt(np.mean((made - truth) ** 2)) / truth.max(axis=0).mean()
     lines = [

@@ -6,7 +6,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 from scipy.special import ndtr
-from truth_ifs import find_scale, resample_truth
+from truth_ifs import find_scale, measure_absorption, resample_truth
 
 from drs import product
 from drs.schema import load_yaml
@@ -157,9 +157,11 @@ def format_table(night):
     """Return the figures of a night as text."""
     pairs = compare_cubes(night)
     edges, wavelengths, pulls = measure_edges(night), measure_wavelengths(night), measure_pulls(pairs)
+    air, star = measure_absorption(night, pairs, FACTS["slices"])
     lines = [
         f"edges of slices      rms {edges.std():.4f} pix, mean {edges.mean():+.4f}",
         f"wavelengths          rms {wavelengths.std():.4f} pix, mean {wavelengths.mean():+.4f}",
+        f"telluric             correction {air:.2%} rms, spectrum of the star {star:.2%} rms",
         f"blank samples        {pulls.size} pulls, mean {pulls.mean():+.4f}, width {pulls.std():.4f}",
     ]
     for (ratio, dy, dx), (flux, away) in zip(measure_star(pairs), measure_line(pairs), strict=True):
