@@ -68,7 +68,7 @@ if not workflow.deployment_settings.deployment_method:  # without conda, jobs ta
 
 
 wildcard_constraints:
-    stage="bias|linearity|transfer|detector|optics|wavelengths|sky|science",
+    stage="bias|linearity|transfer|detector|optics|wavelengths|sky|flux|science",
     obs=r"[0-9]{4}[AB]-[A-Za-z0-9]+-[A-Za-z0-9]+_(IRIS|Liger)_[A-Z0-9]+_[A-Z0-9]+",
     exp=r"[0-9]{4,5}-[0-9]{2}",
     name=r"(iris|liger)_[a-z0-9]+_[a-z]+_([a-z0-9]+_)?[0-9]{8}t[0-9]{6}_[0-9.]+",

@@ -2,15 +2,17 @@
 
 REQUIRED INPUTS:
   rate     = level1/{obs}_LVL1_{exp}.fits      e-/s, (y, x)
-  manifest = references/level2/{obs}_{exp}.json   dark, rectmat or trace, wavesol, telluric
-  sky      = level2/{obs}_LVL2_{exp}.fits      only where the plan has a sky exposure: its cube
+  manifest = references/level2/{obs}_{exp}.json   dark, rectmat or trace, wavesol, telluric, flux
+  sky      = level2/{obs}_LVL2_{exp}.fits      only where the plan has a sky exposure: its cube; of slices also its
+             rate and manifest
 OUTPUTS:
-  cube     = level2/{obs}_LVL2_{exp}.fits      e-/s, (wavelength, y, x), sky-subtracted, with coordinates
-STEPS: extract_cube (dark, shift, extraction, wavelengths, resampling, wcs, sky, telluric)
-  extract_slices (dark, flat, wavelengths, shift, rectification, wcs, sky)
+  cube     = level2/{obs}_LVL2_{exp}.fits      e-/s or 1e-18 W/m2/um, (wavelength, y, x), less the sky, with coordinates
+STEPS: extract_cube (dark, shift, extraction, wavelengths, resampling, wcs, sky, telluric, flux)
+  extract_slices (dark, flat, wavelengths, shift, rectification, wcs, sky, telluric, flux)
 """
 
-OWN_OPTIONS = ("sky",)  # no plain options
+OWN_OPTIONS = ("sky", "method")  # no plain options
+METHOD = {"full": "chi-square", "online": "iterations"}[config["quality"]]
 
 
 rule extract_cube:
@@ -26,14 +28,17 @@ rule extract_cube:
             "drs/barycentre",
             "drs/calibration",
             "drs/cube",
+            "drs/cubeflux",
             "drs/cubesky",
             "drs/cubewcs",
             "drs/dark",
+            "drs/finishing",
             "drs/flat",
             "drs/lenslet",
             "drs/region",
             "drs/skyspline",
             "drs/spectralrefs",
+            "drs/standard",
             "drs/telluric",
             "drs/wavegrid",
             "drs/wcs",
@@ -55,6 +60,7 @@ rule extract_cube:
         sky=lambda wildcards, input: [f"--sky={path}" for path in input.sky],
         sky_method=lambda wildcards: PLAN.sky_cube(wildcards, config["extract_cube"]["sky"])[0],
         options=options({key: value for key, value in config["extract_cube"].items() if key not in OWN_OPTIONS}),
+        method=METHOD if config["extract_cube"]["method"] == "auto" else config["extract_cube"]["method"],
         cache=CACHE,
         night_cache=NIGHT_CACHE,
     shell:
@@ -67,6 +73,7 @@ rule extract_cube:
             --instrument {input.instrument:q} \
             {params.sky:q} \
             --sky-method {params.sky_method:q} \
+            --method {params.method:q} \
             {params.options:q} \
             --mark-refusal \
             --output {output.cube:q} \
@@ -80,6 +87,7 @@ rule extract_slices:
         rate="level1/{obs}_LVL1_{exp}.fits",
         manifest=PLAN.level2_references,
         sky=lambda wildcards: PLAN.sky_cube(wildcards, config["extract_slices"]["sky"])[1],
+        frame=lambda wildcards: PLAN.sky_frame(wildcards, config["extract_slices"]["sky"]),
         instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument(wildcards)}.yaml",
         lines=f"{CONFIG}/lines/oh.ecsv",
         script=source("extract_slices"),
@@ -89,15 +97,20 @@ rule extract_slices:
             "drs/barycentre",
             "drs/calibration",
             "drs/cube",
+            "drs/cubeflux",
             "drs/cubesky",
             "drs/cubewcs",
             "drs/dark",
+            "drs/finishing",
             "drs/flat",
             "drs/lines",
             "drs/region",
+            "drs/shifting",
             "drs/skyspline",
             "drs/slicer",
+            "drs/sliceshift",
             "drs/spectralrefs",
+            "drs/standard",
             "drs/telluric",
             "drs/traces",
             "drs/wavegrid",
@@ -119,6 +132,7 @@ rule extract_slices:
         **NEEDS.of("extract_slices"),
     params:
         sky=lambda wildcards, input: [f"--sky={path}" for path in input.sky],
+        frame=lambda wildcards, input: [f"--sky-{k}={v}" for k, v in zip(("rate", "manifest"), input.frame)],
         sky_method=lambda wildcards: PLAN.sky_cube(wildcards, config["extract_slices"]["sky"])[0],
         options=options({key: value for key, value in config["extract_slices"].items() if key not in OWN_OPTIONS}),
         cache=CACHE,
@@ -133,6 +147,7 @@ rule extract_slices:
             --instrument {input.instrument:q} \
             --lines {input.lines:q} \
             {params.sky:q} \
+            {params.frame:q} \
             --sky-method {params.sky_method:q} \
             {params.options:q} \
             --mark-refusal \

@@ -78,7 +78,7 @@ rule make_photometry:
     benchmark:
         "benchmarks/make_photometry/{name}.tsv"
     wildcard_constraints:
-        name=r"[a-z]+_[a-z0-9]+_flux_([a-z0-9]+_)?[0-9t]+_[0-9.]+",
+        name=PLAN.flux_pattern(cubes=False),
     conda:
         "../envs/reduction.yaml"
     resources:

@@ -4,7 +4,8 @@ REQUIRED INPUTS:
   cubes    = level2/{obs}_LVL2_{exp}.fits      e-/s, (wavelength, y, x)
 OUTPUTS:
   calibrations/{instrument}_{detector}_telluric_{date}_{version}.fits  TelluricModel, (1, bin)
-STEPS: make_telluric
+  calibrations/{instrument}_{detector}_flux_{date}_{version}.fits      PhotometryModel, (1, bin)
+STEPS: make_telluric, make_sensitivity
 """
 
 
@@ -23,6 +24,7 @@ rule make_telluric:
             "drs/members",
             "drs/skyspline",
             "drs/spectralrefs",
+            "drs/starlight",
             "drs/telluric",
             "drs/wavegrid",
             "drs/wcs",
@@ -54,5 +56,62 @@ rule make_telluric:
             {params.options:q} \
             --mark-refusal \
             --output {output.telluric:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule make_sensitivity:
+    """Measure the sensitivity of a spectrograph on the night's standard stars."""
+    input:
+        cubes=lambda wildcards: PLAN.level2_of(wildcards.name),
+        after=lambda wildcards: PLAN.after_crds(f"calibrations/{wildcards.name}.fits"),
+        standard=lambda wildcards: PLAN.standard(wildcards.name, config["make_sensitivity"]["standards"]),
+        script=source("make_sensitivity"),
+        library=source(
+            "drs/airglow",
+            "drs/apertures",
+            "drs/cube",
+            "drs/cubesky",
+            "drs/keywords",
+            "drs/members",
+            "drs/sensitivity",
+            "drs/skyspline",
+            "drs/spectralrefs",
+            "drs/standard",
+            "drs/starlight",
+            "drs/telluric",
+            "drs/wavegrid",
+            "drs/wcs",
+            "drs/whitelight",
+        ),
+    output:
+        flux="calibrations/{name}.fits",
+    log:
+        "logs/make_sensitivity/{name}.log",
+    benchmark:
+        "benchmarks/make_sensitivity/{name}.tsv"
+    wildcard_constraints:
+        name=PLAN.flux_pattern(cubes=True),
+    conda:
+        "../envs/reduction.yaml"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(6 * input.size_mb)),
+        runtime=15,
+    params:
+        options=options({key: value for key, value in config["make_sensitivity"].items() if key != "standards"}),
+        cubes=lambda wildcards, input: [f"--cube={path}" for path in input.cubes],
+        standard=lambda wildcards, input: [f"--standard={path}" for path in input.standard],
+        useafter=lambda wildcards: PLAN.combinations[wildcards.name]["useafter"],
+        minimum=lambda wildcards: f"--minimum={PLAN.combinations[wildcards.name]['minimum']}",
+    shell:
+        """
+        python {input.script:q} \
+            {params.cubes:q} \
+            {params.standard:q} \
+            --useafter {params.useafter:q} \
+            {params.minimum} \
+            {params.options:q} \
+            --mark-refusal \
+            --output {output.flux:q} \
             >{log:q} 2>&1
         """

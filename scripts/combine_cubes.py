@@ -10,6 +10,7 @@ from drs import cli, product
 from drs.alignment import METHODS
 from drs.cubefield import place_cubes
 from drs.cubes import combine_cubes
+from drs.errors import ReductionError
 from drs.keywords import combine_keywords
 from drs.members import check_configuration, keep_good
 from drs.offsets import describe_offset
@@ -32,11 +33,12 @@ OF_FRAMES = ("FRMSHIFT", "FRMSHERR", "BARYCORR")  # of one exposure each
 def main(cubes, offsets, max_offset_pix, mark_refusal, output, **options):
     """Combine Level 2 cubes into one of Level 3."""
     names = [path.name for path in cubes]
-    read = [product.read(path, models="IFUCubeModel", unit="electron/s") for path in cubes]
+    read = [product.read(path, models="IFUCubeModel") for path in cubes]
     with product.mark_refusal(output, describe_cube(read), mark=mark_refusal):
         good, lines = keep_good(read, names, minimum=1, what="Level 2", one_shape=False)
         read, names = [read[k] for k in good], [names[k] for k in good]
         check_configuration(read, names, CONFIGURATION)
+        check_units(read, names)
         integer = options["placing"] == "integer"
         field = place_cubes(read, names, offsets=offsets, max_offset_pix=max_offset_pix, integer=integer)
         kept = [read[k] for k in field.kept]
@@ -53,6 +55,16 @@ def main(cubes, offsets, max_offset_pix, mark_refusal, output, **options):
         product.write(output, combined, inputs={"cube": cubes} | tables)
 
 
+def check_units(cubes, names):
+    """Refuse cubes in different units: what is calibrated and what is not."""
+    found = {cube.units["SCI"]: name for cube, name in zip(cubes, names, strict=True)}
+    if len(found) > 1:
+        listed = ", ".join(f"{unit} in {name}" for unit, name in found.items())
+        raise ReductionError(
+            f"cubes of mixed units: {listed}; combine those of one unit, or set extract_*: flux: false"
+        )
+
+
 def combine(cubes, field, *, clip_sigma, clip_gradient, **_):
     """Return the Level 3 product of cubes without coordinates, and the Combined."""
     planes = [tuple(cube.arrays[name] for name in ("SCI", "ERR", "DQ")) for cube in cubes]
@@ -67,7 +79,8 @@ def describe_cube(members):
     headers = [member.keywords for member in members]
     keywords = {key: value for key, value in combine_keywords(headers).items() if key not in OF_FRAMES}
     correlation = float(np.mean([header.get("NOISCORR", 1.0) for header in headers]))
-    units = {"SCI": "electron/s", "ERR": "electron/s", "WHT": "s", "EXP": "s"}
+    unit = next((member.units["SCI"] for member in members if member.refusal is None), "electron/s")
+    units = {"SCI": unit, "ERR": unit, "WHT": "s", "EXP": "s"}
     return product.Product(keywords | {"DATALVL": 3, "NOISCORR": round(correlation, 4)}, {}, units)
 
 

@@ -7,20 +7,12 @@ import click
 import numpy as np
 
 from drs import cli, product
-from drs.calibration import (
-    calibrate,
-    explain_absence,
-    read_calibrations,
-    read_optional,
-    with_calibration,
-    with_references,
-)
-from drs.cube import divide_telluric, subtract_sky
-from drs.cubewcs import assign_wcs
+from drs.calibration import calibrate, read_calibrations, with_calibration
+from drs.dark import forget_dark
 from drs.errors import ReductionError
+from drs.finishing import cancels_dark, finish_cube, list_inputs, open_rate, read_sky
 from drs.image import Image
 from drs.lenslet import extract_spectra, make_matrix, measure_shift, shift_matrix
-from drs.references import read_manifest
 from drs.schema import load_yaml
 from drs.spectralrefs import find_field, match_wavelengths, read_spectral
 from drs.wavegrid import choose_grid, resample_spectra
@@ -46,13 +38,12 @@ logger = logging.getLogger("extract_cube")
 @click.option("--grid-stop-um", type=float, required=True, help="Last bin; 0: that all lenslets have.")
 @click.option("--grid-step-um", type=float, required=True, help="Size of a bin; 0: the median dispersion.")
 @click.option("--telluric", type=bool, required=True, help="Divide by the telluric absorption, where there is one.")
+@click.option("--flux", type=bool, required=True, help="To flux densities, where there is a sensitivity.")
 @cli.refusal_option
 @cli.output_option
 def main(rate, manifest, cache, night_cache, instrument, sky_file, mark_refusal, output, **parameters):
     """Turn a Level 1 rate of lenslets into a Level 2 cube."""
-    exposure = product.read(rate, models="IFUImageModel", unit="electron/s")
-    exposure = replace(exposure, keywords=exposure.keywords | {"DATALVL": 2, "DATAMODL": "IFUCubeModel"})
-    exposure = with_references(exposure, read_manifest(manifest))
+    exposure = open_rate(rate, manifest)
     with product.mark_refusal(output, exposure, mark=mark_refusal):
         if exposure.refusal:
             raise ReductionError(exposure.refusal)
@@ -61,18 +52,13 @@ def main(rate, manifest, cache, night_cache, instrument, sky_file, mark_refusal,
         darks, files = read_calibrations([exposure], [manifest], ["dark"], roots)
         matrix, matrix_file = read_spectral(exposure, manifest, "rectmat", roots)
         wavesol, wavesol_file = read_spectral(exposure, manifest, "wavesol", roots)
-        image = calibrate(exposure.image, darks[0])
+        image, sky = calibrate(exposure.image, darks[0]), read_sky(sky_file)
+        image = forget_dark(image) if cancels_dark(exposure, sky) else image
         cube = with_calibration(exposure, ["dark"], darks)
         cube, grid_um, native = extract(cube, image, matrix, wavesol, **parameters)
-        cube = assign_wcs(cube, facts, field, grid_um)
-        sky = product.read(sky_file, models="IFUCubeModel", unit="electron/s") if sky_file else None
-        options = {key: parameters[key] for key in ("sky_method", "blank_fraction")}
-        cube = subtract_sky(cube, sky, native=native, **options)
-        optional, more = read_optional(manifest, ["telluric"] if parameters["telluric"] else [], roots)
-        reason = explain_absence(read_manifest(manifest), "telluric")
-        cube = divide_telluric(cube, optional.get("telluric"), wanted=parameters["telluric"], reason=reason)
-        inputs = {"rate": rate, "reference": [*files, matrix_file, wavesol_file, *more]}
-        product.write(output, cube, inputs=inputs | ({"sky": sky_file} if sky_file else {}))
+        how = {"references": (manifest, roots), "sky": sky, "parameters": parameters, "native": native}
+        cube, more = finish_cube(cube, grid_um, facts, field, **how)
+        product.write(output, cube, inputs=list_inputs(rate, [*files, matrix_file, wavesol_file, *more], sky_file))
 
 
 def extract(exposure, image, matrix, wavesol, **parameters):

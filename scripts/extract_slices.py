@@ -1,4 +1,4 @@
-"""Extract the cube of a slicer exposure: less dark, flat, slices and wavelengths rectified, less sky, coordinates."""
+"""Extract the cube of a slicer exposure: less dark, flat, slices and wavelengths rectified, coordinates, less sky."""
 
 import logging
 from dataclasses import replace
@@ -8,21 +8,18 @@ import numpy as np
 
 from drs import cli, product
 from drs.arcs import measure_offset, shift_wavelengths
-from drs.calibration import calibrate, read_calibrations, with_calibration, with_references
-from drs.cube import subtract_sky
-from drs.cubewcs import assign_wcs
+from drs.calibration import calibrate, read_calibrations, with_calibration
+from drs.dark import forget_dark
 from drs.errors import ReductionError
+from drs.finishing import cancels_dark, finish_cube, list_inputs, open_rate, read_sky
 from drs.image import Image
-from drs.references import read_manifest
 from drs.schema import load_yaml
 from drs.slicer import extract_columns, rectify_frame
+from drs.sliceshift import move_slices, see_sky
 from drs.spectralrefs import find_field, match_slices, read_spectral
-from drs.traces import measure_shift
 from drs.wavegrid import choose_grid
 
 logger = logging.getLogger("extract_slices")
-SPREAD_PIX = 0.7  # of traces that do not state it
-LEAST_SIGMA = 2.0  # of a shift of the slices that is taken out
 
 
 @cli.command()
@@ -33,6 +30,8 @@ LEAST_SIGMA = 2.0  # of a shift of the slices that is taken out
 @cli.night_cache_option
 @click.option("--instrument", type=cli.existing_file, required=True, help="Instrument file.")
 @click.option("--sky", "sky_file", type=cli.existing_file, default=None, help="Cube of the sky to subtract.")
+@click.option("--sky-rate", type=cli.existing_file, default=None, help="Its Level 1: the sky as this frame sees it.")
+@click.option("--sky-manifest", type=cli.existing_file, default=None, help="References of its Level 1 frame.")
 @click.option("--sky-method", type=click.Choice(["cube", "blank", "none"]), required=True, help="Sky subtraction.")
 @click.option("--blank-fraction", type=float, required=True, help="Faintest spaxels, which are blank.")
 @click.option("--fwhm-pix", type=float, required=True, help="Of a line of the sky, columns.")
@@ -42,13 +41,13 @@ LEAST_SIGMA = 2.0  # of a shift of the slices that is taken out
 @click.option("--grid-start-um", type=float, required=True, help="First bin; 0: that all spaxels have.")
 @click.option("--grid-stop-um", type=float, required=True, help="Last bin; 0: that all spaxels have.")
 @click.option("--grid-step-um", type=float, required=True, help="Size of a bin; 0: the median dispersion.")
+@click.option("--telluric", type=bool, required=True, help="Divide by the telluric absorption, where there is one.")
+@click.option("--flux", type=bool, required=True, help="To flux densities, where there is a sensitivity.")
 @cli.refusal_option
 @cli.output_option
 def main(rate, manifest, lines, cache, night_cache, instrument, sky_file, mark_refusal, output, **parameters):
     """Turn a Level 1 rate of a slicer into a Level 2 cube."""
-    exposure = product.read(rate, models="IFUImageModel", unit="electron/s")
-    exposure = replace(exposure, keywords=exposure.keywords | {"DATALVL": 2, "DATAMODL": "IFUCubeModel"})
-    exposure = with_references(exposure, read_manifest(manifest))
+    exposure, frame = open_rate(rate, manifest), [parameters.pop(name) for name in ("sky_rate", "sky_manifest")]
     with product.mark_refusal(output, exposure, mark=mark_refusal):
         if exposure.refusal:
             raise ReductionError(exposure.refusal)
@@ -57,36 +56,28 @@ def main(rate, manifest, lines, cache, night_cache, instrument, sky_file, mark_r
         darks, files = read_calibrations([exposure], [manifest], ["dark"], roots)
         trace, trace_file = read_spectral(exposure, manifest, "trace", roots)
         wavesol, wavesol_file = read_spectral(exposure, manifest, "wavesol", roots)
-        dark_free = calibrate(exposure.image, darks[0])
-        image = calibrate(dark_free, {"flat": trace.image})
+        image, sky = calibrate(exposure.image, darks[0]), read_sky(sky_file)
+        image = forget_dark(image) if cancels_dark(exposure, sky) else image
         if parameters["measure_shift"]:
-            exposure, trace = move_slices(exposure, dark_free, trace)
+            exposure, trace = move_slices(exposure, image, trace)
         cube = with_calibration(exposure, ["dark"], darks).with_step("flat")
-        cube, grid_um = extract(cube, image, trace, wavesol, lines, **parameters)
-        cube = assign_wcs(cube, facts, field, grid_um)
-        sky = product.read(sky_file, models="IFUCubeModel", unit="electron/s") if sky_file else None
-        cube = subtract_sky(cube, sky, **{key: parameters[key] for key in ("sky_method", "blank_fraction")})
-        inputs = {"rate": rate, "reference": [*files, trace_file, wavesol_file]}
-        product.write(output, cube, inputs=inputs | ({"sky": sky_file} if sky_file else {}))
-
-
-def move_slices(exposure, image, trace):
-    """Return the exposure and its traces moved to where its slices are, if lines of the sky tell it."""
-    edges = trace.arrays["EDGES"].astype(np.float64)
-    try:
-        rows, error = measure_shift(image.rate, image.dq, edges, spread_pix=trace.keywords.get("Q_TRSPRD", SPREAD_PIX))
-    except ReductionError as reason:
-        logger.warning("slices stay where the traces are: %s", reason)
-        return exposure, trace
-    logger.info("slices %.4f +- %.4f rows from their traces", rows, error)
-    shift = {"FRMSHIFT": round(rows, 5), "FRMSHERR": round(error, 5)}
-    if abs(rows) > LEAST_SIGMA * error:
-        trace = replace(trace, arrays=trace.arrays | {"EDGES": edges + rows})
-    return replace(exposure, keywords=exposure.keywords | shift), trace
+        cube, grid_um, rectify = extract(cube, image, trace, wavesol, lines, **parameters)
+        more, inputs = [], list_inputs(rate, [*files, trace_file, wavesol_file], sky_file)
+        if sky is not None and not sky.refusal and frame[0]:
+            sky, more = see_sky(sky, frame[0], (frame[1], roots), cube.keywords, rectify)
+            inputs["sky_rate"] = frame[0]
+        how = {"references": (manifest, roots), "sky": sky, "parameters": parameters}
+        cube, optional = finish_cube(cube, grid_um, facts, field, **how)
+        inputs["reference"] += [path for path in (*more, *optional) if path not in files]
+        product.write(output, cube, inputs=inputs)
 
 
 def extract(exposure, image, trace, wavesol, lines, **parameters):
-    """Return the exposure with the cube of an Image and the middles of its bins in um; see the options of `main`."""
+    """Return the exposure with the cube of an Image, the middles of its bins in um, and how frames become cubes.
+
+    See the options of `main`.
+    """
+    flat = {"flat": trace.image}
     edges, wavelength_um = match_slices(wavesol, trace)
     grid = {f"{name}_um": parameters[f"grid_{name}_um"] for name in ("start", "stop", "step")}
     n_column = wavelength_um.shape[2]
@@ -94,7 +85,7 @@ def extract(exposure, image, trace, wavesol, lines, **parameters):
     shift, check = {}, None
     if parameters["measure_shift"]:
         some = slice(None, None, parameters["shift_slice_step"])
-        columns = extract_columns(*image[:3], edges[some], wavelength_um.shape[1])
+        columns = extract_columns(*calibrate(image, flat)[:3], edges[some], wavelength_um.shape[1])
         spectra = [array.reshape(-1, n_column) for array in columns[:3]]
         limits = {"fwhm_pix": parameters["fwhm_pix"], "most_pix": parameters["maximum_shift_pix"]}
         check = measure_offset(spectra, wavelength_um[some].reshape(-1, n_column), [lines], **limits)
@@ -102,11 +93,15 @@ def extract(exposure, image, trace, wavesol, lines, **parameters):
         shift = {"WAVSHIFT": round(check.offset_pix, 5), "WAVSHERR": round(check.error_pix, 5)}
         logger.info("%d lines of the sky %.4f +- %.4f columns off", check.n_line, check.offset_pix, check.error_pix)
         wavelength_um = shift_wavelengths(wavelength_um, check.offset_pix)
-    bins = rectify_frame(*image[:3], edges, wavelength_um, grid_um)
-    arrays = [np.ascontiguousarray(np.moveaxis(array, 2, 0)) for array in bins[:3]]
-    keywords = exposure.keywords | shift | {"NOISCORR": max(round(bins.correlation, 4), 1.0), "AIRORVAC": "VACUUM"}
+
+    def rectify(image):
+        bins = rectify_frame(*calibrate(image, flat)[:3], edges, wavelength_um, grid_um)
+        return [np.ascontiguousarray(np.moveaxis(array, 2, 0)) for array in bins[:3]], bins.correlation
+
+    arrays, correlation = rectify(image)
+    keywords = exposure.keywords | shift | {"NOISCORR": max(round(correlation, 4), 1.0), "AIRORVAC": "VACUUM"}
     cube = replace(exposure, keywords=keywords).with_image(Image(*arrays)).with_step("extract", **parameters)
-    return cube.with_step("wavecal").with_step("resample"), grid_um
+    return cube.with_step("wavecal").with_step("resample"), grid_um, lambda sky: rectify(sky)[0]
 
 
 if __name__ == "__main__":

@@ -7,18 +7,15 @@ import click
 import numpy as np
 
 from drs import cli, product
-from drs.apertures import find_peaks, sum_spectra
 from drs.cube import find_wavelengths
-from drs.errors import ReductionError
 from drs.keywords import combine_keywords, reference_keywords
 from drs.members import check_configuration, keep_good
 from drs.spectralrefs import SAME
+from drs.starlight import check_signal, take_star
 from drs.telluric import average_spectra, measure_telluric
-from drs.whitelight import show_as_image
 
 logger = logging.getLogger("make_telluric")
 LEFT_OUT = ("OBJECT", "NOISCORR", "SKYFROM", "FRMSHIFT", "FRMSHERR", "BARYCORR", "DATALVL", "S_TELLUR")
-THRESHOLD_SIGMA = 10.0
 
 
 @cli.command()
@@ -40,11 +37,11 @@ def main(cubes, useafter, minimum, mark_refusal, output, **parameters):
         check_configuration(read, names, SAME)
         wavelength_um = find_wavelengths(read[0])
         spectra = [
-            take_star(cube, name, wavelength_um, parameters["aperture_pix"])
+            take_star(cube, name, wavelength_um, parameters["aperture_pix"]).spectrum
             for cube, name in zip(read, names, strict=True)
         ]
         flux, error = average_spectra([spectrum.flux for spectrum in spectra], [one.error for one in spectra])
-        check_signal(flux, error, parameters["minimum_signal_to_noise"])
+        check_signal(flux, error, parameters["minimum_signal_to_noise"], step="make_telluric")
         resolution = float(np.median(wavelength_um)) / (2 * abs(read[0].wcs["CDELT3"]))  # two bins per width
         found = measure_telluric(
             flux, error, wavelength_um, temperature_k=parameters["temperature_k"], resolution=resolution
@@ -53,30 +50,6 @@ def main(cubes, useafter, minimum, mark_refusal, output, **parameters):
         made = replace(made, history=tuple(lines)).with_parameters("telluric", **parameters)
         logger.info("%d spectra, lines of hydrogen: %d", len(spectra), np.count_nonzero(found.star.depths))
         product.write(output, made, inputs={"cube": cubes})
-
-
-def take_star(cube, name, wavelength_um, aperture_pix):
-    """Return the Spectrum of the brightest source of a cube (Product)."""
-    if cube.arrays["SCI"].shape[0] != wavelength_um.size or not np.allclose(find_wavelengths(cube), wavelength_um):
-        raise ReductionError(f"{name} has another wavelength grid than the first: make them with one grid")
-    image = show_as_image(cube).image
-    peaks = find_peaks(
-        image.rate, image.error, image.unusable, threshold_sigma=THRESHOLD_SIGMA, radius_pix=aperture_pix
-    )
-    if not peaks:
-        raise ReductionError(f"{name} shows no star: was it in the field? exclude it in exposures.yaml")
-    planes = (cube.arrays[plane] for plane in ("SCI", "ERR", "DQ"))
-    return sum_spectra(*planes, peaks[:1], radius_pix=aperture_pix)[0]
-
-
-def check_signal(flux, error, least):
-    """Refuse a star that is too faint."""
-    found = float(np.nanmedian(flux / error)) if np.isfinite(flux / error).any() else 0.0
-    if found < least:
-        raise ReductionError(
-            f"the telluric star has {found:.3g} times its noise in a bin, at least {least:g} needed: expose longer, or "
-            "lower make_telluric: minimum_signal_to_noise"
-        )
 
 
 def describe_reference(members, useafter):

@@ -42,7 +42,7 @@ def main(cube, positions, source_threshold_sigma, preview, output, **parameters)
             f"the ring ends at {parameters['ring_outer_pix']} pix and begins at {parameters['ring_inner_pix']}: make "
             "ring_outer_pix the larger one"
         )
-    read = product.read(cube, models="IFUCubeModel", unit="electron/s")
+    read = product.read(cube, models="IFUCubeModel")
     keywords = {key: read.keywords[key] for key in COPIED if key in read.keywords}
     keywords |= {"CUBE": cube.name, "CUBESHA1": sha1(cube)}
     if read.refusal:
@@ -57,11 +57,11 @@ def main(cube, positions, source_threshold_sigma, preview, output, **parameters)
         )
         wavelength_um, spectra = find_wavelengths(read), extract(read, places, **parameters)
         tables = [
-            make_table(n, wavelength_um, spectrum, describe_source(place, parameters))
+            make_table(n, wavelength_um, spectrum, describe_source(place, parameters), unit=read.units["SCI"])
             for n, (spectrum, place) in enumerate(zip(spectra, places, strict=True), 1)
         ]
         write_spectra(output, keywords | {"NSOURCE": len(tables)}, tables, read.history)
-        titles = [f"{n}: RA {place['RA']:.6f}  Dec {place['DEC']:+.6f}  electron/s against um"
+        titles = [f"{n}: RA {place['RA']:.6f}  Dec {place['DEC']:+.6f}  {read.units['SCI']} against um"
                   for n, place in enumerate(places[:N_PLOTTED], 1)]  # fmt: skip
         shown = [(spectrum.flux, spectrum.error) for spectrum in spectra[:N_PLOTTED]]
         png = plot_spectra(wavelength_um, shown, titles) if shown else render_placeholder("Spectra", "no sources")

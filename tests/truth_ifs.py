@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from numpy.polynomial import Legendre
 
 from drs import product
 from drs.airglow import LIMITS_UM, find_continuum
 from drs.cube import find_wavelengths, fit_sky
 from drs.cubesky import find_blank
 from drs.schema import load_yaml
+from drs.simulation.air import find_transmission
 from drs.wavegrid import resample_spectra
 from drs.whitelight import measure_noise
 
@@ -45,8 +47,15 @@ def compare_cubes(night):
     for exp in SCIENCE[1]:
         cube = product.read(night / f"level2/{SCIENCE[0]}_LVL2_{exp}.fits", models="IFUCubeModel")
         truth = read_truth(night, rows[f"{SCIENCE[0]}_{exp}"])
-        pairs.append((cube, resample_truth(truth, cube.wcs, len(cube.arrays["SCI"]))))
+        light = resample_truth(truth, cube.wcs, len(cube.arrays["SCI"]))
+        pairs.append((cube, light * find_scale(cube, read_facts())))
     return pairs
+
+
+def find_scale(cube, facts):
+    """Return the flux density of an electron per second of a bin of a cube, as simulated; 1 of one in electrons."""
+    is_calibrated = cube.keywords.get("S_FLUXCL") == "COMPLETE"
+    return facts["flux_density"] * facts["layout"]["dispersion_um"] / cube.wcs["CDELT3"] if is_calibrated else 1.0
 
 
 def measure_pulls(pairs):
@@ -86,13 +95,12 @@ def measure_sky_residual(night):
         for bins, factor in zip([bins for bins in inside if bins.any()], factors, strict=True):
             own[bins] = factor
         lines = own[:, None, None] * (sky.arrays["SCI"] - level[:, None, None])
-        image = cube.image._replace(rate=cube.arrays["SCI"] + level[:, None, None] + lines)
+        scale = find_scale(cube, read_facts())
+        seen, truth = cube.arrays["SCI"] / scale, truth / scale
+        image = cube.image._replace(rate=seen + level[:, None, None] + lines, error=cube.arrays["ERR"] / scale)
         blank = find_blank(image, fraction=0.25)
         alike, _ = fit_sky(image, sky.image, blank, wave_um, limits_um=(0.0, 9.0))
-        mean = [
-            np.nanmean(values, axis=(1, 2))
-            for values in (cube.arrays["SCI"] - truth, image.rate - alike.rate - truth, lines)
-        ]
+        mean = [np.nanmean(values, axis=(1, 2)) for values in (seen - truth, image.rate - alike.rate - truth, lines)]
         bright = mean[2] > 0.1 * mean[2].max()
         rest, other, light = (np.sqrt((values[bright] ** 2).mean()) for values in mean)
         found.append((rest / light, other / light))
@@ -138,22 +146,22 @@ def _take_line(values, inside, beside):
     return spectrum[inside] - spectrum[beside].mean()
 
 
-def measure_absorption(night, pairs):
-    """Return the rms of the telluric correction over the true one, and of the star's spectrum over the true one."""
+def measure_absorption(night, pairs, facts):
+    """Return the rms of the telluric correction over the true one, and of the star's spectrum over the true one.
+
+    The correction less what is smooth, which is the response of the instrument.
+    """
     (path,) = (night / "calibrations").glob("iris_ifs_telluric_*.fits")
     made = product.read(path, models="TelluricModel").arrays
-    wave_um, air = made["WAVELENGTH"][0], 1.0
-    for line in read_facts()["absorption"]:
-        sigma_um = line["fwhm_um"] / 2.3548
-        air = air * (1 - line["depth"] * np.exp(-0.5 * ((wave_um - line["wavelength_um"]) / sigma_um) ** 2))
-    ratio = made["SCI"][0] / air
+    ratio = made["SCI"][0] / find_transmission(facts["absorption"], made["WAVELENGTH"][0])
     spectra = []
     for cube, truth in pairs:
-        image = truth.mean(axis=0)
-        star = image > 0.1 * image.max()
+        image = np.nanmean(truth, axis=0)
+        star = image > 0.1 * np.nanmax(image)
         spectra.append(cube.arrays["SCI"][:, star].sum(axis=1) / truth[:, star].sum(axis=1))
-    mean = np.nanmean(spectra, axis=0)
-    return float(np.std(ratio / np.median(ratio))), float(np.nanstd(mean / np.nanmedian(mean)))
+    mean, known = np.nanmean(spectra, axis=0), np.flatnonzero(np.isfinite(ratio))
+    smooth = Legendre.fit(known, ratio[known], 3)(known)
+    return float(np.std(ratio[known] / smooth)), float(np.nanstd(mean / np.nanmedian(mean)))
 
 
 def measure_combined(night):
@@ -175,7 +183,7 @@ def format_table(night):
     made, truth = compare_profiles(night)
     pulls, (bias, error) = measure_pulls(pairs), measure_flux(pairs)
     residual, alike = measure_sky_residual(night)
-    correction, star = measure_absorption(night, pairs)
+    correction, star = measure_absorption(night, pairs, read_facts())
     ratio, noise = measure_combined(night)
     rms = np.sqrt(np.mean((made - truth) ** 2)) / truth.max(axis=0).mean()
     lines = [

@@ -6,7 +6,7 @@ import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
 from scipy.special import ndtr
-from truth_ifs import resample_truth
+from truth_ifs import find_scale, measure_absorption, resample_truth
 
 from drs import product
 from drs.schema import load_yaml
@@ -46,7 +46,10 @@ def compare_cubes(night):
     pairs = []
     for row, truth in read_science(night):
         cube = product.read(night / f"level2/{row['obs']}_LVL2_{row['exp']}.fits", models="IFUCubeModel")
-        truth["LIGHT"] = truth["LIGHT"] * find_response(night, truth)[:, np.newaxis, np.newaxis]
+        scale = find_scale(cube, FACTS["slices"])
+        if scale == 1:
+            scale = find_response(night, truth)[:, np.newaxis, np.newaxis]
+        truth["LIGHT"] = truth["LIGHT"] * scale
         light = resample_truth(truth, cube.wcs, len(cube.arrays["SCI"]))
         pairs.append((cube, np.where(np.isfinite(cube.arrays["SCI"]), light, np.nan)))
     return pairs
@@ -80,12 +83,11 @@ def measure_wavelengths(night):
 
 
 def measure_pulls(pairs, left_out=None):
-    """Return pulls of samples in which sources are below the noise, without the ends of slices and some bins (bool)."""
+    """Return pulls of samples in which sources are below the noise, without some bins (bool)."""
     pulls = []
     for cube, truth in pairs:
         values, error, dq = (cube.arrays[name] for name in ("SCI", "ERR", "DQ"))
         good = (dq & 1 == 0) & np.isfinite(values) & np.isfinite(truth) & (truth < BLANK * error)
-        good[:, :, [0, -1]] = False  # flexure moves the ends of slices against the flat
         if left_out is not None:
             good &= ~left_out[:, np.newaxis, np.newaxis]
         pulls.append(((values - truth) / error)[good])
@@ -155,9 +157,11 @@ def format_table(night):
     """Return the figures of a night as text."""
     pairs = compare_cubes(night)
     edges, wavelengths, pulls = measure_edges(night), measure_wavelengths(night), measure_pulls(pairs)
+    air, star = measure_absorption(night, pairs, FACTS["slices"])
     lines = [
         f"edges of slices      rms {edges.std():.4f} pix, mean {edges.mean():+.4f}",
         f"wavelengths          rms {wavelengths.std():.4f} pix, mean {wavelengths.mean():+.4f}",
+        f"telluric             correction {air:.2%} rms, spectrum of the star {star:.2%} rms",
         f"blank samples        {pulls.size} pulls, mean {pulls.mean():+.4f}, width {pulls.std():.4f}",
     ]
     for (ratio, dy, dx), (flux, away) in zip(measure_star(pairs), measure_line(pairs), strict=True):

@@ -66,6 +66,14 @@ def flag_hot(dark, *, hot_threshold_sigma):
     return dark._replace(dq=np.where(hot, dark.dq | Flag.HOT, dark.dq).astype(np.uint32))
 
 
+def forget_dark(image):
+    """Return an image whose error is without that of its dark: it cancels against a frame that is less the same one."""
+    if image.var_dark is None:
+        return image
+    error = np.sqrt(np.maximum(image.error**2 - image.var_dark, 0)).astype(np.float32)
+    return image._replace(error=error, var_dark=None)
+
+
 def subtract_dark(image, dark):
     """Return the image less the dark rate: errors in quadrature (the dark's also as `var_dark`), flags joined.
 

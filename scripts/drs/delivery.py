@@ -20,9 +20,9 @@ from drs.references import mapping_path, reference_path, sha1
 logger = logging.getLogger(__name__)
 
 SERIALS = {"bias": 8998, "linearity": 8999, "transfer": 9000, "detector": 9001, "optics": 9002}
-SERIALS |= {"wavelengths": 9003, "sky": 9004}
+SERIALS |= {"wavelengths": 9003, "sky": 9004, "flux": 9005}
 # Calibrations of the detector that are measured with each other go one after the other.
-TIERS = {"bias": "detector", "linearity": "detector", "transfer": "detector", "wavelengths": "optics"}
+TIERS = {"bias": "detector", "linearity": "detector", "transfer": "detector", "wavelengths": "optics", "flux": "sky"}
 
 
 def deliver(references, context, tier, types, cache, overlay, *, certify=True, base_overlay=None):

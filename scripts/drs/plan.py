@@ -240,6 +240,17 @@ class Plan:
         """Return the Level 2 products that a Level 3 group combines."""
         return [level2(self.exposures[identity]) for identity in self.night["groups"][group]["members"]]
 
+    def flux_pattern(self, *, cubes):
+        """Return the pattern of the names of the flux calibrations of cubes, or of images; of none without any."""
+        first = {name: entry["members"][0] for name, entry in self.combinations.items() if entry["type"] == "flux"}
+        names = [name for name, member in first.items() if (self.exposures[member]["mode"] != "imager") == cubes]
+        return "|".join(sorted(map(re.escape, names))) or "(?!)"
+
+    def standard(self, name, tables):
+        """Return the table of the star of a flux calibration, of {OBJECT: table}, where there is one."""
+        star = self.exposures[self.combinations[name]["members"][0]]["keys"].get("OBJECT")
+        return [tables[star]] if star in tables else []
+
     def obs_pattern(self, mode):
         """Return the pattern of the `obs` of all exposures of a mode that have a Level 2; of none where there is none.
 
@@ -261,6 +272,13 @@ class Plan:
         if method == "auto":
             method = "cube" if choice["choice"] else "blank"
         return method, [level2(self.exposures[choice["choice"]])] if method == "cube" else []
+
+    def sky_frame(self, wildcards, method):
+        """Return [Level 1, references of it] of the exposure whose cube `sky_cube` names; nothing without one."""
+        if not self.sky_cube(wildcards, method)[1]:
+            return []
+        identity = self.night["sky"][f"{wildcards.obs}_{wildcards.exp}"]["choice"]
+        return [*self.rates_of([identity]), *self.references_of([identity])]
 
     def catalogs(self):
         """Return the catalogues of the night's mosaics."""

@@ -11,11 +11,11 @@ from drs.files import write_atomically
 from drs.product import Product, make_primary
 from drs.serial import write_hdu
 
-FLUX_UNIT = "ct / s"
+UNITS = {"electron/s": "ct / s"}
 COLUMNS = ("WAVELENGTH", "FLUX", "UNCERTAINTY", "DQ")
 
 
-def make_table(number, wavelength_um, spectrum, facts):
+def make_table(number, wavelength_um, spectrum, facts, *, unit="electron/s"):
     """Return the extension of one source.
 
     Parameters
@@ -26,9 +26,11 @@ def make_table(number, wavelength_um, spectrum, facts):
     spectrum : drs.apertures.Spectrum
     facts : dict
         keyword -> (value, comment).
+    unit : str, optional
+        Of the cube.
     """
     values = wavelength_um, spectrum.flux.astype(np.float32), spectrum.error.astype(np.float32), spectrum.dq
-    formats, units = ("D", "E", "E", "J"), ("um", FLUX_UNIT, FLUX_UNIT, None)
+    formats, units = ("D", "E", "E", "J"), ("um", *[UNITS.get(unit, unit)] * 2, None)
     columns = [
         fits.Column(name=name, format=form, unit=unit, array=array, bzero=1 << 31 if name == "DQ" else None)
         for name, form, unit, array in zip(COLUMNS, formats, units, values, strict=True)

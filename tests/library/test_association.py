@@ -165,7 +165,8 @@ def test_telluric_stars_of_lenslets_make_a_reference_before_the_science():
 def test_slicers_get_traces_wavelengths_and_cubes_and_the_plan_says_what_gets_level_1_only():
     plan = plan_of(make_ifs_night("SLICER"))
     made = {entry["type"]: (entry["stage"], len(entry["members"])) for entry in plan["masters"].values()}
-    assert made == {"dark": ("detector", 5), "trace": ("optics", 5), "wavesol": ("wavelengths", 5)}
+    optics = {"dark": ("detector", 5), "trace": ("optics", 5), "wavesol": ("wavelengths", 5)}
+    assert made == optics | {"telluric": ("sky", 5), "flux": ("flux", 5)}
     useafter = {entry["type"]: entry["useafter"] for entry in plan["masters"].values()}
     assert useafter["wavesol"] == "2024-09-24T22:00:00"  # noon: CRDS takes the latest before an exposure
     assert useafter["trace"] == "2024-09-25T10:00:00"
@@ -175,16 +176,19 @@ def test_slicers_get_traces_wavelengths_and_cubes_and_the_plan_says_what_gets_le
     assert {entry["choice"] for entry in plan["sky"].values()} == {"2024B-P123-008_IRIS_IFS_SKY_0030-00"}
     assert plan["too_few"] == []
     assert {stage: len(members) for stage, members in plan["stages"].items()} == {
-        "detector": 40,
+        "detector": 30,
         "optics": 5,
         "wavelengths": 5,
+        "sky": 5,
+        "flux": 5,
         "science": 10,
     }
     of_slices = [*RULES["level1"], "dark", "trace", "wavesol"]
-    for kind in ("FLAT_0010", "ARC_0040", "SCI_0020", "SKY_0030"):
-        assert plan["needs"][f"2024B-P123-008_IRIS_IFS_{kind}-00"] == of_slices
+    more = {"SCI_0020": ["telluric", "flux"], "FLUX_0090": ["telluric"]}
+    for kind in ("FLAT_0010", "ARC_0040", "SCI_0020", "SKY_0030", "TELLURIC_0080", "FLUX_0090"):
+        assert plan["needs"][f"2024B-P123-008_IRIS_IFS_{kind}-00"] == of_slices + more.get(kind, [])
     reasons = plan["level1_only"]
-    assert len(reasons) == 35
+    assert len(reasons) == 25
     expected = "slicer: Level 1 only, no recipe for fibre exposures yet"
     assert reasons["2024B-P123-008_IRIS_IFS_FIBRE_0060-00"] == expected
 
@@ -279,10 +283,10 @@ def test_twilight_flats_serve_where_there_is_no_lamp():
 def test_pinholes_and_standard_stars_have_stages_and_hold_for_their_night():
     scans = make_night() | {"p": scan("PINHOLE", 70, start=at(2)), "x": scan("FLUX", 71, start=at(5))}
     plan = plan_of(scans)
-    assert plan["order"] == ["detector", "optics", "sky", "science"]
+    assert plan["order"] == ["detector", "optics", "flux", "science"]
     made = {entry["type"]: entry for entry in plan["masters"].values()}
     assert (made["distortion"]["useafter"], made["distortion"]["stage"]) == ("2024-09-24T22:00:00", "optics")
-    assert (made["flux"]["useafter"], made["flux"]["stage"]) == ("2024-09-25T10:00:00", "sky")
+    assert (made["flux"]["useafter"], made["flux"]["stage"]) == ("2024-09-25T10:00:00", "flux")
     assert {key: made["flux"]["keys"][key] for key in ("INSTMODE", "GRATING", "SCALE")} == {
         "INSTMODE": "IMG",
         "GRATING": "MIRROR",

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from images import SHAPE, make_image
 
-from drs.dark import flag_hot, subtract_dark
+from drs.dark import flag_hot, forget_dark, subtract_dark
 from drs.dq import Flag
+from drs.image import Image
 
 
 def test_values_errors_and_flags():
@@ -36,3 +37,14 @@ def test_hot_pixels_stand_out_from_the_detector():
     rate[8, 32] = 0.1 + 5 * 0.0142
     dark = flag_hot(make_image(rate, 0.01, shape=(40, 50), DO_NOT_USE=(0, 0)), hot_threshold_sigma=15)
     assert np.argwhere(dark.dq & Flag.HOT).tolist() == [[7, 31]]
+
+
+def test_the_error_of_a_dark_that_cancels_is_forgotten():
+    rate, flags = np.ones((3, 4), np.float32), np.zeros((3, 4), np.uint32)
+    image = Image(rate, 0.3 * rate, flags)
+    less = subtract_dark(image, Image(rate, 0.4 * rate, flags))
+    np.testing.assert_allclose(less.error, 0.5, rtol=1e-6)
+    forgotten = forget_dark(less)
+    np.testing.assert_allclose(forgotten.error, 0.3, rtol=1e-6)
+    assert forgotten.var_dark is None
+    assert forget_dark(image) is image

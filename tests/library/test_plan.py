@@ -103,6 +103,22 @@ def test_the_sky_of_a_cube(ifs_plan):
     assert ifs_plan.sky_cube(science, "blank") == ("blank", [])
     own = SimpleNamespace(obs="2024B-P123-010_IRIS_IFS_SKY", exp="0023-00")
     assert ifs_plan.sky_cube(own, "auto") == ("none", [])
+    frame = ["level1/2024B-P123-010_IRIS_IFS_SKY_LVL1_0023-00.fits"]
+    assert ifs_plan.sky_frame(science, "auto") == [*frame, "references/level2/2024B-P123-010_IRIS_IFS_SKY_0023-00.json"]
+    assert ifs_plan.sky_frame(science, "blank") == ifs_plan.sky_frame(own, "auto") == []
+
+
+def test_flux_calibrations_of_images_and_of_cubes_have_rules_of_their_own():
+    scans = {"a.fits": scan("FLUX", 1, start="2024-09-25T05:00:00", OBJECT="FS-1")}
+    optics = {"INSTMODE": "LENSLET", "GRATING": "4000-H", "OBJECT": "HD-2"}
+    scans["b.fits"] = ifs_scan("FLUX", 2, start="2024-09-25T05:10:00", **optics)
+    rows = build_rows(scans, INSTRUMENTS, RULES, {})
+    plan = Plan({"rows": rows, **associate(rows, RULES)}, lambda stage: None)
+    image, cube = "iris_img1_flux_20240925t050000_0.0.1", "iris_ifs_flux_20240925t051000_0.0.1"
+    for pattern, name in ((plan.flux_pattern(cubes=False), image), (plan.flux_pattern(cubes=True), cube)):
+        assert {other for other in (image, cube) if re.fullmatch(pattern, other)} == {name}
+    assert plan.standard(cube, {"HD-2": "hd2.ecsv"}) == ["hd2.ecsv"]
+    assert plan.standard(cube, {"HD-1": "hd1.ecsv"}) == []
 
 
 def test_the_readout_of_an_exposure(ifs_plan):

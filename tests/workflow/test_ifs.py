@@ -17,11 +17,13 @@ from truth_ifs import (
     measure_lines,
     measure_pulls,
     measure_sky_residual,
+    read_facts,
 )
 
 from drs import product
 from drs.schema import load_yaml
 from drs.simulation import scene
+from drs.standard import FLUX_UNIT
 
 pytestmark = pytest.mark.workflow
 GROUP = "2024B-P123_IRIS_IFS_J1958+1013_HN3_20240924"
@@ -46,8 +48,8 @@ def pairs(ifs_night):
 def test_every_product_is_made_once(ifs_night):
     folder, text = ifs_night
     ran = run_rules(text)
-    expected = {"fit_ramp": 26, "make_dark": 1, "make_rectmat": 1, "make_telluric": 1, "extract_cube": 5}
-    expected |= {"measure_quality": 35, "measure_spectra": 1}
+    expected = {"fit_ramp": 27, "make_dark": 1, "make_rectmat": 1, "make_telluric": 1, "extract_cube": 6}
+    expected |= {"make_sensitivity": 1, "measure_quality": 38, "measure_spectra": 1}
     assert {rule: ran[rule] for rule in expected} == expected
     assert ran["combine_cubes"] == 1
     assert "combine_images" not in ran
@@ -89,18 +91,31 @@ def test_families_of_sky_lines_are_taken_out(ifs_night):
 
 def test_the_line_of_the_galaxy_has_its_flux_and_wavelength(pairs):
     for ratio, away_pix, part in measure_lines(pairs):
-        assert ratio == pytest.approx(1.0, abs=0.01)
+        assert ratio == pytest.approx(1.0, abs=0.01)  # in 1e-18 W/m2/um; measured 0.002, 0.008 with a noise of 0.004
         assert abs(away_pix) < 0.03
         assert part > 0.6  # the rest is beyond the field
 
 
 def test_telluric_absorption_is_taken_out(ifs_night, pairs):
-    correction, star = measure_absorption(ifs_night[0], pairs)
+    correction, star = measure_absorption(ifs_night[0], pairs, read_facts())
     assert correction < 0.01
     assert star < 0.01
     for cube, _ in pairs:
         assert cube.keywords["S_TELLUR"] == "COMPLETE"
         assert cube.keywords["R_TELLUR"].startswith("iris_ifs_telluric_20240925t054500")
+
+
+def test_cubes_and_spectra_are_in_flux_densities(ifs_night, pairs):
+    for cube, _ in pairs:
+        assert cube.keywords["S_FLUXCL"] == "COMPLETE"
+        assert cube.units["SCI"] == FLUX_UNIT
+        assert cube.keywords["R_PHOTOM"].startswith("iris_ifs_flux_20240925t055000")
+        assert cube.keywords["PHOTFLAM"] == pytest.approx(3.0, rel=0.005)  # measured 0.001
+        assert cube.keywords["PHOTFLME"] < 0.002
+    combined = product.read(ifs_night[0] / f"level3/{GROUP}_LVL3.fits", models="IFUCubeModel")
+    assert combined.units["SCI"] == combined.units["ERR"] == FLUX_UNIT
+    table = fits.getheader(ifs_night[0] / f"level3/{GROUP}_SPEC.fits", 1)
+    assert table["TUNIT2"] == table["TUNIT3"] == FLUX_UNIT
 
 
 def test_the_combined_cube_has_the_light_and_the_noise_of_its_cubes(ifs_night):

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from drs.rectmat import lit_lenslets
-from drs.simulation import slicers, spectrograph, truth
+from drs.simulation import air, slicers, spectrograph, truth
 
 LISTS = Path(__file__).resolve().parents[3] / "config" / "lines"
 FACTS = {"LENSLET": "lenslets", "SLICER": "slices"}  # INSTMODE -> section of a preset
@@ -48,6 +48,11 @@ def _has_slices(made):
     return isinstance(made, slicers.Slicer)
 
 
+def _find_sources(facts, kind):
+    """Return the sources that an exposure of a kind looks at."""
+    return facts.get("sources_of", {}).get(kind, facts["sources"] if kind == "science" else [])
+
+
 def _draw_lenslets(made, facts, exposure, level, place):
     """Return the light of a lenslet exposure, and the sources' part."""
     field, scale_arcsec, base, hidden = place
@@ -55,7 +60,7 @@ def _draw_lenslets(made, facts, exposure, level, place):
     if kind == "lenslet-scan":
         shape = made.layout.ny, made.layout.nx
         lit = lit_lenslets(shape, exposure.keywords["SCANPOS"], field["scan_positions"]).ravel()
-    if sources := facts.get("sources_of", {}).get(kind, facts["sources"] if kind == "science" else []):
+    if sources := _find_sources(facts, kind):
         geometry = spectrograph.find_geometry(made.layout, field, scale_arcsec)
         sources = spectrograph.make_sources(sources, base, geometry, hidden)
         part = spectrograph.light_of_sources(made, sources, exposure.pointing, geometry, facts["psf"])
@@ -68,21 +73,28 @@ def _draw_lenslets(made, facts, exposure, level, place):
 def _draw_slices(made, facts, exposure, level, place):
     """Return the light of a slicer exposure, and the sources' part."""
     field, scale_arcsec, base, hidden = place
-    kind, images, tables = exposure.sequence["kind"], [], []
+    kind, images, tables, seen = exposure.sequence["kind"], [], [], []
     section, lists = {"flat": ("lamp", ()), "arc": ("arc", exposure.sequence.get("lamps", ()))}.get(
         kind, ("sky", ["oh"])
     )
     table = slicers.tabulate(made, facts[section], [LISTS / f"{name}.ecsv" for name in lists])
-    uniform = table._replace(total=level * table.total)
-    if kind == "science":
+    steady = slicers.tabulate(made, facts[section]).total if section == "sky" and level else 0.0  # as of lenslets
+    uniform = table._replace(total=steady + level * (table.total - steady))
+    if sources := _find_sources(facts, kind):
         geometry = slicers.find_geometry(made.layout, field, scale_arcsec)
-        sources = spectrograph.make_sources(facts["sources"], base, geometry, hidden)
+        sources = spectrograph.make_sources(sources, base, geometry, hidden)
         fine = slicers.find_geometry(made.layout, field, scale_arcsec, slicers.FINE)
         images = slicers.take_images(made, sources, exposure.pointing, fine, facts["psf"])
         tables = [slicers.tabulate(made, source) for source in sources]
+        seen = [slicers.absorb(table, facts.get("absorption", ())) for table in tables]
     shift = tuple(facts["flexure_pix"].get(kind, (0.0, 0.0)))
     part = slicers.make_truth(made, images, tables)
-    return slicers.render_light(made, uniform, images, tables, shift_pix=shift), part
+    return slicers.render_light(made, uniform, images, seen, shift_pix=shift), part
+
+
+def tabulate_standard(facts, shape):
+    """Return the spectrum of a mode's standard star on a detector (ny, nx), as `drs.simulation.air` does."""
+    return air.tabulate_standard(facts, facts["layout"].get("n_column", shape[1]))
 
 
 def write_truth(path, made, part, keywords):

@@ -1,5 +1,6 @@
 """A whole night: plan, detectors, scenes, files. The one module here that knows the others."""
 
+import json
 import shutil
 from functools import partial
 
@@ -47,6 +48,7 @@ OPTIONAL = {
 UNLIT, LAMP = ("dark", "bias"), ("flat", "engineering", "transfer-flat", "saturated-flat", "lenslet-scan", "arc")
 ROWS_PER_BLOCK = 64  # rows simulated at a time: 32 reads of 4096 columns take 70 MB
 STANDARDS = "make_photometry:\n  catalogue: standards.ecsv\n"
+SPECTRA = "make_sensitivity:\n  standards: {spectra}\n  extinction_mag: 0.0\n"  # no air dims the simulated stars
 CONFIG = "crds:\n  cache: crds_cache\n"
 
 
@@ -86,7 +88,8 @@ def simulate_night(night, preset_name, *, seed, without=(), extra=()):
     n_file = len(list(part.iterdir()))
     world.write_catalogues(night / "truth", exposures, rows)
     has_standards = (night / "standards.ecsv").exists()
-    (night / "config.yaml").write_text(CONFIG + STANDARDS * has_standards)
+    spectra = world.write_spectra(night, exposures)
+    (night / "config.yaml").write_text(CONFIG + STANDARDS * has_standards + spectra)
     if raw.exists():
         raw.rmdir()
     part.rename(raw)  # last, so that a night with raw/ is a whole night
@@ -299,6 +302,18 @@ class World:
                 if row["field"] == field:
                     places += self._places(row["file"], exposure, sources)
             truth.write_table(folder / f"{field}_positions.ecsv", places, truth.POSITION_COLUMNS)
+
+    def write_spectra(self, night, exposures):
+        """Write the spectra of the standard stars of spectrographs; return the lines of the configuration on them."""
+        named = {}
+        for exposure in exposures:
+            mode, name = exposure.keywords["INSTMODE"], f"{exposure.keywords['OBJECT']}.ecsv"
+            if exposure.sequence["kind"] != "flux-star" or mode not in modes.FACTS:
+                continue
+            table = modes.tabulate_standard(self.preset[modes.FACTS[mode]], exposure.shape)
+            table.write(night / name, format="ascii.ecsv", overwrite=True)
+            named[exposure.keywords["OBJECT"]] = name
+        return SPECTRA.format(spectra=json.dumps(named)) if named else ""
 
     def _places(self, file, exposure, sources):
         """Return one row per source: where it falls on the detector in this exposure."""

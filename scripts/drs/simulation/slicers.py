@@ -12,6 +12,7 @@ from scipy.special import ndtr
 
 from drs.lines import read_lists
 from drs.simulation import scene
+from drs.simulation.air import find_transmission
 from drs.simulation.slices import SliceLayout, find_wavelength, map_wavelength, place_edges, render_slices
 
 FINE = 8  # samples of an image per spaxel
@@ -84,6 +85,13 @@ def tabulate(slicer, facts, lists=None):
         sigma = np.hypot(fwhm_um, layout.fwhm_along_pix * layout.dispersion_um) / scene.FWHM_PER_SIGMA
         total = total + light * ndtr((edge - middle_um) / sigma)
     return Table(edge, total)
+
+
+def absorb(table, lines):
+    """Return a Table of what the atmosphere lets through (`drs.simulation.air.find_transmission`)."""
+    middle = (table.edge_um[1:] + table.edge_um[:-1]) / 2
+    light = np.diff(table.total) * find_transmission(lines, middle)
+    return table._replace(total=np.concatenate([table.total[:1], table.total[0] + np.cumsum(light)]))
 
 
 def take_images(slicer, sources, pointing, field, psf):

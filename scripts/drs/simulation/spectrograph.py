@@ -10,6 +10,7 @@ import numpy as np
 from scipy.special import ndtr
 
 from drs.simulation import scene
+from drs.simulation.air import find_transmission
 from drs.simulation.lenslets import Layout, Traces, make_profiles, place_traces, render_spectra
 
 SIGMAS_PER_FWHM = 1 / scene.FWHM_PER_SIGMA
@@ -59,13 +60,7 @@ def make_sources(sources, base, geometry, hidden=()):
 
 def absorb(spectrograph, facts, light):
     """Return the part of the light (lenslet, column) of sources that the atmosphere lets through (`absorption`)."""
-    wavelength_um, through = spectrograph.traces.wavelength_um, 1.0
-    for line in facts.get("absorption", ()):
-        sigma_um = line["fwhm_um"] * SIGMAS_PER_FWHM
-        through = through * (
-            1 - line["depth"] * np.exp(-0.5 * ((wavelength_um - line["wavelength_um"]) / sigma_um) ** 2)
-        )
-    return light * through
+    return light * find_transmission(facts.get("absorption", ()), spectrograph.traces.wavelength_um)
 
 
 def light_of_sources(spectrograph, sources, pointing, geometry, psf):

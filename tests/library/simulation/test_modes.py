@@ -43,12 +43,26 @@ def test_only_science_and_stars_have_sources_and_each_kind_its_light(name):
         frame, part = modes.render(made, preset[modes.FACTS[MADE[name]]], exposure, 1.0, field, set())
         light[kind] = frame.sum()
         assert frame.shape == made.shape
-        assert (part.sum() > 0) == (kind in ("science", "telluric"))
+        assert (part.sum() > 0) == (kind in ("science", "telluric", "flux-star"))
     assert light["science"] > light["sky"] > 0
     dark_lamp = {"slicer": "flat", "ifs": "lenslet-scan"}[name]
     assert light[dark_lamp] > 0
     if name == "slicer":
         assert light["arc"] != light["flat"]
+
+
+@pytest.mark.parametrize("name", sorted(MADE))
+def test_lines_of_the_sky_vary_and_its_continuum_stays(name):
+    preset, made, field = FACTS["presets"][name], make(name), FIELDS[MADE[name]]
+    exposures = plan_exposures(preset, FACTS, INSTRUMENTS)
+    sky = next(exposure for exposure in exposures if exposure.sequence["kind"] == "sky")
+    dim, bright, double = (
+        modes.render(made, preset[modes.FACTS[MADE[name]]], sky, level, field, set())[0] for level in (0.5, 1.0, 2.0)
+    )
+    np.testing.assert_allclose(double - bright, 2 * (bright - dim), atol=1e-6)
+    assert (2 * dim - bright).sum() > 0.01 * bright.sum()  # what does not vary
+    dark = modes.render(made, preset[modes.FACTS[MADE[name]]], sky, 0.0, field, set())[0]
+    assert abs(dark).sum() == 0
 
 
 @pytest.mark.parametrize(("name", "own"), [("slicer", "EDGES"), ("ifs", "RECTMAT")])
