@@ -95,8 +95,7 @@ rule make_sensitivity:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(6 * input.size_mb)),
-        runtime=15,
+        **NEEDS.of("make_sensitivity"),
     params:
         options=options({key: value for key, value in config["make_sensitivity"].items() if key != "standards"}),
         cubes=lambda wildcards, input: [f"--cube={path}" for path in input.cubes],

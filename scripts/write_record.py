@@ -13,7 +13,7 @@ REPO = Path(__file__).resolve().parents[1]
 
 @cli.command()
 @click.option("--night", type=cli.existing_file, required=True, help="plan/night.json.")
-@click.option("--config", type=cli.Json(), required=True, help="Every setting of the run (JSON).")
+@click.option("--config", type=cli.Json(dict), required=True, help="Every setting of the run (JSON).")
 @cli.output_option
 def main(night, config, output):
     """Write the record of the run that reduced a night."""
