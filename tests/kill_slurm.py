@@ -2,7 +2,7 @@
 
 Each round reduces a small night on a Slurm of two nodes; at a random moment a daemon (a slurmd, or slurmctld) is ended
 by SIGKILL and started again some seconds later. Where the run then fails, or hangs (the plugin forgets its jobs when it
-cannot ask for their state), it is ended as by Ctrl-C and the same command given again, twice at most. It must complete;
+cannot ask for their state), it is killed too and the same command given again, twice at most. It must complete;
 every Level 1 and 2 product must have the bytes of a local run, no temporary file remain.
 """
 
@@ -67,7 +67,7 @@ def wait_for(run):
         except subprocess.TimeoutExpired:
             queue = subprocess.run(["squeue", "--noheader"], capture_output=True, text=True, check=False)
             idle_s = 0 if queue.stdout or queue.returncode else idle_s + 2
-    run.send_signal(signal.SIGINT)
+    run.kill()
     return run.communicate()[0], True
 
 
