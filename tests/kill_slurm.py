@@ -58,6 +58,19 @@ def kill_and_restart(cluster, daemon, pause_s):
     subprocess.run(DAEMONS[daemon], check=True, env=os.environ | {"PATH": os.environ["PATH"] + ":/usr/sbin"})
 
 
+def mend_cluster():
+    """Do what an administrator does: release held jobs, take nodes back.
+
+    A slurmctld that was killed before it saved that a job had started starts it again; the node refuses the double.
+    """
+    squeue = ["squeue", "--noheader", "--format=%i %r"]
+    queue = subprocess.run(squeue, capture_output=True, text=True, check=False).stdout
+    held = [line.split()[0] for line in queue.splitlines() if "held" in line]
+    for job in held:
+        subprocess.run(["scontrol", "update", "NodeName=n1,n2", "State=RESUME"], check=False, capture_output=True)
+        subprocess.run(["scontrol", "release", job], check=False)
+
+
 def wait_for(run):
     """Wait for the end of a run; return its text, and True where it goes on without a job in Slurm and is ended."""
     idle_s = 0
@@ -67,6 +80,7 @@ def wait_for(run):
         except subprocess.TimeoutExpired:
             queue = subprocess.run(["squeue", "--noheader"], capture_output=True, text=True, check=False)
             idle_s = 0 if queue.stdout or queue.returncode else idle_s + 2
+            mend_cluster()
     run.kill()
     return run.communicate()[0], True
 
