@@ -20,8 +20,8 @@ rule fit_ramp:
         script=source("fit_ramp"),
         library=source(
             *("drs/chain", "drs/detector", "drs/exposure", "drs/jumps", "drs/pixels", "drs/ramp", "drs/ramp_lanes"),
-            *("drs/ramp_pixels", "drs/raw", "drs/reads", "drs/rate", "drs/refpix", "drs/region", "drs/sampling"),
-            *("drs/seeing", "drs/shrinkage", "drs/signal", "drs/variance", "drs/windows"),
+            *("drs/ramp_pixels", "drs/ramp_search", "drs/raw", "drs/reads", "drs/rate", "drs/refpix", "drs/region"),
+            *("drs/sampling", "drs/seeing", "drs/shrinkage", "drs/signal", "drs/variance", "drs/windows"),
         ),
     output:
         rate="level1/{obs}_LVL1_{exp}.fits",

@@ -58,8 +58,10 @@ NOTHING = {"SCI": np.zeros((1, 1), "f4"), "ERR": np.zeros((1, 1), "f4"), "DQ": n
     "--skip-step", "skipped", type=click.Choice(level1.STEPS[:-1]), multiple=True, help="Leave a step out; repeat."
 )
 @click.option("--chi-square", is_flag=True, help="Write the chi-square of each ramp.")
-@click.option("--corrections", type=cli.Json(), default="[]", help='Of the header: [{"set": {...}, "reason": ...}].')
-@click.option("--keys", type=cli.Json(), default="{}", help="Keywords that hold where the header has none.")
+@click.option(
+    "--corrections", type=cli.Json(list), default="[]", help='Of the header: [{"set": {...}, "reason": ...}].'
+)
+@click.option("--keys", type=cli.Json(dict), default="{}", help="Keywords that hold where the header has none.")
 @click.option("--block-rows", type=click.IntRange(1), default=64, help="Rows in memory at a time, at most.")
 @cli.refusal_option
 @cli.output_option

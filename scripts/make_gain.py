@@ -22,7 +22,7 @@ UNIT = "electron/DN"
 @cli.command()
 @click.option("--ramp", "ramps", type=cli.existing_file, multiple=True, required=True, help="Raw flat; repeat.")
 @click.option("--dark", "darks", type=cli.existing_file, multiple=True, required=True, help="Raw dark; repeat.")
-@click.option("--dark-facts", type=cli.Json(), default="[]", help="Of each dark, as --facts.")
+@click.option("--dark-facts", type=cli.Json(list), default="[]", help="Of each dark, as --facts.")
 @click.option("--minimum", type=click.IntRange(2), required=True, help="Smallest number of flats.")
 @click.option("--minimum-dark", type=click.IntRange(1), required=True, help="Smallest number of darks.")
 @click.option("--minimum-signal-dn", type=cli.Finite(0), required=True, help="Below this the lamp was off.")

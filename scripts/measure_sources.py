@@ -23,7 +23,7 @@ class Radii(cli.Json):
     def convert(self, value, param, ctx):
         """Return the list."""
         radii = super().convert(value, param, ctx)
-        if not isinstance(radii, list) or not radii or sorted({0, *radii}) != [0, *radii]:
+        if not radii or sorted({0, *radii}) != [0, *radii]:
             self.fail(f"{value} is no list of ascending radii", param, ctx)
         return radii
 
@@ -31,8 +31,8 @@ class Radii(cli.Json):
 @cli.command()
 @click.option("--mosaic", type=cli.existing_file, required=True, help="Level 3 or Level 2 image.")
 @click.option("--source-threshold-sigma", type=cli.Finite(1), required=True, help="Detection of sources.")
-@click.option("--aperture-pix", type=Radii(), required=True, help="Radii of apertures, ascending.")
-@click.option("--ring-pix", type=Radii(), required=True, help="Radii of the ring of the sky, two.")
+@click.option("--aperture-pix", type=Radii(list), required=True, help="Radii of apertures, ascending.")
+@click.option("--ring-pix", type=Radii(list), required=True, help="Radii of the ring of the sky, two.")
 @click.option("--psf-fit", type=bool, required=True, help="Fit Gaussians to the cores as well.")
 @cli.output_option
 def main(mosaic, output, **parameters):

@@ -18,6 +18,7 @@ from photutils.psf import fit_2dgaussian
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
+import truth_calibrations
 import truth_slicer
 from truth_ifs import format_table as format_cubes
 
@@ -171,8 +172,10 @@ def format_table(night):
     detectors = [name for name in DETECTORS if (night / "truth" / f"{'_'.join(name).lower()}_detector.fits").exists()]
     if any((night / "level3").glob("*_IFS_*.fits")):
         return format_cubes(night)
+    if not any((night / "level3").glob("*.fits")) and (text := truth_calibrations.format_table(night)):
+        return text
     if not detectors or not any((night / "level3").glob("*.fits")):
-        return f"{night} has no mosaic or cube to compare: reduce a night of preset tiny, demo or ifs"
+        return f"{night} has no mosaic, cube or calibration to compare: reduce a simulated night"
     lines = [f"{'detector':<10} {'pulls of':<24} {'n':>8} {'mean':>8} {'width':>7} {'largest':>8}"]
     for detector in detectors:
         for name, measure in PULLS.items():

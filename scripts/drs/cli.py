@@ -29,16 +29,22 @@ def command():
 
 
 class Json(click.ParamType):
-    """A JSON document given as text."""
+    """A JSON document given as text: a list or an object (of keywords)."""
 
     name = "JSON"
+
+    def __init__(self, kind):
+        self.kind = kind
 
     def convert(self, value, param, ctx):
         """Return the document."""
         try:
-            return json.loads(value) if isinstance(value, str) else value
+            document = json.loads(value) if isinstance(value, str) else value
         except json.JSONDecodeError as error:
             self.fail(f"is not JSON: {error}", param, ctx)
+        if not isinstance(document, self.kind):
+            self.fail(f"{value} is not a JSON {'list' if self.kind is list else 'object'}", param, ctx)
+        return document
 
 
 class Places(Json):
@@ -46,18 +52,15 @@ class Places(Json):
 
     name = "[[group, read], ...]"
 
+    def __init__(self):
+        super().__init__(list)
+
     def convert(self, value, param, ctx):
         """Return the list."""
         places = super().convert(value, param, ctx)
-        pairs = [isinstance(p, list) and len(p) == 2 and all(type(n) is int for n in p) for p in _as_list(places)]
-        if not isinstance(places, list) or not all(pairs):
+        if not all(isinstance(p, list) and len(p) == 2 and all(type(n) is int for n in p) for p in places):
             self.fail(f"{value} is no list of [group, read]", param, ctx)
         return places
-
-
-def _as_list(document):
-    """Return a document that is a list, else an empty one."""
-    return document if isinstance(document, list) else []
 
 
 class Odd(click.IntRange):
@@ -108,7 +111,7 @@ refusal_option = click.option(
 def raw_options(function):
     """Add the options of what makes a calibration from raw exposures."""
     options = [
-        click.option("--facts", type=Json(), default="[]", help="Of each ramp: corrections, dropped, keys (JSON)."),
+        click.option("--facts", type=Json(list), default="[]", help="Of each ramp: corrections, dropped, keys (JSON)."),
         click.option("--useafter", required=True, help="Time from which the calibration holds (ISO, UTC)."),
         click.option("--manifest", type=existing_file, required=True, help="References of one of the exposures."),
         cache_option,

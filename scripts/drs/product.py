@@ -146,7 +146,8 @@ def read(path, *, models=None, unit=None, verify=True):
         product.arrays["COEFFS"] = np.ascontiguousarray(np.transpose(product.arrays["COEFFS"], axes))
     _check_read(product, models, path)
     if unit is not None and product.units.get("SCI") != unit:
-        raise ReductionError(f"{path}: SCI is in '{product.units.get('SCI')}', expected '{unit}'")
+        found = f"BUNIT of SCI is '{product.units['SCI']}'" if "SCI" in product.units else "SCI has no BUNIT"
+        raise ReductionError(f"{path}: {found}, expected '{unit}'; convert it, or correct BUNIT if the values are so")
     return product
 
 

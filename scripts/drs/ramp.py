@@ -18,7 +18,7 @@ A jump in d_j is one more parameter. It lowers chi-square by (Brandt 2024b, PASP
     z_j^2 / (q_j - u_j^2 / dt^T C^-1 dt),   z = C^-1 (d - a dt),  u = C^-1 dt,  q_j = (C^-1)_jj             (4)
 which is the square of a standard normal deviate: the best test there is. C^-1 is applied by one recursion
 forwards (pivots p, reduced d and dt: y and s) and one backwards, for lanes of neighbouring pixels that the compiler
-vectorises. Pixels with a jump, and those with gaps, go one by one through the same formulas. No sum is reordered,
+vectorises. Pixels with a jump, and those with gaps, go in batches through the same formulas. No sum is reordered,
 so the result does not depend on the number of threads or on the blocks.
 """
 

@@ -2,7 +2,7 @@
 
 Each inner loop is a kernel of its own over contiguous float32 rows, which the compiler turns into vector
 instructions; two differences at a time, so that a pixel's sums are read and written half as often. Pixels that need it
-are then looked at one by one.
+are then looked at in batches.
 """
 
 from typing import NamedTuple
@@ -10,10 +10,12 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
-from drs.ramp_pixels import fit_some_of_row, weigh_reads
+from drs.ramp_pixels import fit_some_of_rows, weigh_reads
 
 LANE = 1024  # pixels; their reads and recursions (16 bytes per read and pixel) fit into the second cache
+PARTS = 16  # of the rows of a block; each has enough pixels for a batch, and there are several for every thread
 FLAGS = {"cache": True, "error_model": "numpy", "fastmath": {"contract", "nsz"}}
+PART = {**FLAGS, "forceinline": True}  # a call hands over arrays by reference counts: as long as some 500 pixels
 
 
 class _Lane(NamedTuple):
@@ -43,14 +45,14 @@ def fit_rows(signal_e, read_variance_e2, plan, fit, found, hit):
     _fit_rows_kernel(signal_e, read_variance_e2, plan, weigh_reads(plan), fit, found, hit)
 
 
-@njit(**FLAGS)
+@njit(**PART)
 def _add_read_kernel(weight, signal, total):
     """Add one weighted read of a lane to a sum; a read that is not usable makes it NaN."""
     for i in range(signal.size):
         total[i] += weight * signal[i]
 
 
-@njit(**FLAGS)
+@njit(**PART)
 def _eliminate_kernel(difference, terms, ratio, last, sums):
     """Eliminate one difference of a pixel: p, y, s, and the sums; one that is NaN ends a segment: p = y = 0."""
     dt, g, c = terms
@@ -66,7 +68,7 @@ def _eliminate_kernel(difference, terms, ratio, last, sums):
     return (p, y, s), (sums[0] + p * s * y, sums[1] + p * s * s)
 
 
-@njit(**FLAGS)
+@njit(**PART)
 def _substitute_kernel(step, terms, limits, pixel, state):
     """Substitute one difference of a pixel: eq. (4) and the sums of eq. (3)."""
     dt, g, c = terms
@@ -88,7 +90,7 @@ def _substitute_kernel(step, terms, limits, pixel, state):
     return z, u, q, worst, ends, photons, chi2 + p * r * r, count + (one if p > 0 else zero)
 
 
-@njit(**FLAGS)
+@njit(**PART)
 def _step_forwards_kernel(reads, terms, ratio, last, new, sums):
     """Eliminate one difference of a lane."""
     before, after = reads
@@ -99,7 +101,7 @@ def _step_forwards_kernel(reads, terms, ratio, last, new, sums):
         sums[0, i], sums[1, i] = total
 
 
-@njit(**FLAGS)
+@njit(**PART)
 def _step_forwards_twice_kernel(reads, terms, ratio, last, new, sums):
     """Eliminate two differences of a lane."""
     before, between, after = reads
@@ -113,7 +115,7 @@ def _step_forwards_twice_kernel(reads, terms, ratio, last, new, sums):
         sums[0, i], sums[1, i] = total
 
 
-@njit(**FLAGS)
+@njit(**PART)
 def _step_backwards_kernel(step, terms, limits, pixel, state):
     """Substitute one difference of a lane."""
     for i in range(pixel.shape[1]):
@@ -124,7 +126,7 @@ def _step_backwards_kernel(step, terms, limits, pixel, state):
         state[4, i], state[5, i], state[6, i], state[7, i] = new[4], new[5], new[6], new[7]
 
 
-@njit(**FLAGS)
+@njit(**PART)
 def _step_backwards_twice_kernel(steps, terms, limits, pixel, state):
     """Substitute two differences of a lane."""
     first, second = steps
@@ -144,7 +146,7 @@ def _divide_kernel(total, span, rate):
         rate[i] = total[i] / span
 
 
-@njit(**FLAGS)
+@njit(**PART)
 def _terms_kernel(plan, j):
     """Return dt, dt - 2c and c of a difference in float32."""
     dt = plan.times[j + 1] - plan.times[j]
@@ -283,21 +285,24 @@ def _fit_lane_kernel(signal, place, variance, plan, whole, lane, fit, alone):
 
 @njit(parallel=True, nogil=True, **FLAGS)
 def _fit_rows_kernel(signal, variance, plan, whole, fit, found, hit):
-    """Fit rows of pixels, each in lanes and then those pixels that need it one by one."""
+    """Fit rows of pixels, each in lanes, and then the pixels of some rows that need it in batches."""
     ny, nx = variance.shape
     rate, read_factor, photon_factor, chi_square, n_reads = fit
-    n, width = plan.times.size, min(LANE, nx)
-    for y in prange(ny):
-        alone = np.zeros(nx, np.bool_)
+    n, width, n_part = plan.times.size, min(LANE, nx), min(PARTS, ny)
+    for part in prange(n_part):
+        first, stop = part * ny // n_part, (part + 1) * ny // n_part
+        alone = np.zeros((stop - first, nx), np.bool_)
         lane = _Lane(
             np.empty((n, 3, width), np.float32),
             np.empty((2, width), np.float32),
             np.empty((8, width), np.float32),
             np.empty((4, width), np.float32),
         )
-        for start in range(0, nx, width):
-            a = min(start, nx - width)  # the last lane begins earlier in place of ending later
-            b = a + width
-            rows = rate[y, a:b], read_factor[y, a:b], photon_factor[y, a:b], chi_square[y, a:b], n_reads[y, a:b]
-            _fit_lane_kernel(signal, (y, a, b), variance[y, a:b], plan, whole, lane, rows, alone[a:b])
-        fit_some_of_row(signal, variance, plan, y, alone, fit, found, hit)
+        for y in range(first, stop):
+            for start in range(0, nx, width):
+                a = min(start, nx - width)  # the last lane begins earlier in place of ending later
+                b = a + width
+                rows = rate[y, a:b], read_factor[y, a:b], photon_factor[y, a:b], chi_square[y, a:b], n_reads[y, a:b]
+                own = alone[y - first, a:b]
+                _fit_lane_kernel(signal, (y, a, b), variance[y, a:b], plan, whole, lane, rows, own)
+        fit_some_of_rows(signal, variance, plan, first, alone, fit, found, hit)

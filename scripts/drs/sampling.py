@@ -192,8 +192,14 @@ def _fill_group(times_s, n_read):
 
 def _check_increase(times_s, name):
     """Return the times; refuse those that no detector can have."""
-    if not (np.isfinite(times_s).all() and (np.diff(times_s) > 0).all()):
-        raise ReductionError(f"{name} must increase from read to read within each group and be finite; correct it")
+    before = np.pad(times_s[:, :-1], [(0, 0), (1, 0)], constant_values=-np.inf)
+    if (wrong := np.argwhere(~(np.isfinite(times_s) & (times_s > before)))).size:
+        group, read = wrong[0]
+        after = f" after {before[group, read]:.10g} s" if read else ""
+        raise ReductionError(
+            f"{name} must increase from read to read within each group and be finite, but read {read + 1} of group "
+            f"{group + 1} is at {times_s[group, read]:.10g} s{after}; correct it, or exclude the exposure"
+        )
     return times_s
 
 

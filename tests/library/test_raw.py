@@ -116,7 +116,7 @@ def write_bad(path, reads, case):
     ("case", "message"),
     [
         ("decreasing", "must increase"),
-        ("nan times", "must increase"),
+        ("nan times", "must increase .* read .* of group .* is at nan s"),
         ("other times", "does not tell which axes"),
         ("counts", "NREADS is 4, but DATA has 3"),
         ("groups", "NGROUPS is 1, but DATA has 2"),

@@ -239,8 +239,10 @@ def test_refusals(run, reads, tmp_path, case, message):
     ("option", "text", "message"),
     [
         ("corrections", "{", "Invalid value for '--corrections': is not JSON"),
+        ("corrections", "{}", "{} is not a JSON list"),
+        ("keys", "[1]", "is not a JSON object"),
         ("drop", "[[1]]", "is no list of [group, read]"),
-        ("drop", "3", "is no list of [group, read]"),
+        ("drop", "3", "3 is not a JSON list"),
         ("noise-box-pix", 4, "4 is no odd number"),
         ("jump-threshold-sigma", "nan", "nan is no number"),
     ],

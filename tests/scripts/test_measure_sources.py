@@ -37,8 +37,15 @@ def test_a_refused_mosaic_has_an_empty_catalogue(run, write_rate, tmp_path):
     assert "REFUSED: no overlap" in (tmp_path / "cat.ecsv").read_text()
 
 
-@pytest.mark.parametrize("changes", [{"aperture_pix": "[4, 2]"}, {"ring_pix": "[5, 6, 7]"}, {"aperture_pix": "3"}])
-def test_radii_that_are_none_are_refused(run, write_rate, tmp_path, changes):
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"aperture_pix": "[4, 2]"}, "[4, 2] is no list of ascending radii"),
+        ({"ring_pix": "[5, 6, 7]"}, "ring_pix is [5, 6, 7]: expected two radii"),
+        ({"aperture_pix": "3"}, "3 is not a JSON list"),
+    ],
+)
+def test_radii_that_are_none_are_refused(run, write_rate, tmp_path, changes, message):
     result = run(main, mosaic=write(write_rate), output=tmp_path / "cat.ecsv", **OPTIONS | changes)
     assert result.exit_code != 0
-    assert "radii" in result.output
+    assert message in result.output
