@@ -18,7 +18,7 @@ sys.path.insert(0, f"{workflow.basedir}/scripts")
 from drs.code import digest_path, write_digest
 from drs.lock import hold_night
 from drs.needs import Needs
-from drs.plan import Plan, options
+from drs.plan import Plan, options, read_night, write_night
 from drs.schema import find_problems
 
 if problems := find_problems(f"{workflow.basedir}/config/schema.yaml", dict(config)):
@@ -40,7 +40,7 @@ def source(*names):
     return digest_path(names)
 
 
-def read_night():
+def find_night():
     """Return the night's plan; the main process brings it up to date first, jobs only read it."""
     if workflow.is_main_process:
         command = [sys.executable, source("list_exposures"), "--raw=raw", "--exposures=exposures.yaml"]
@@ -52,7 +52,8 @@ def read_night():
         run = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if run.returncode:
             raise WorkflowError(run.stderr.strip().removeprefix("Error: "))
-    return json.loads(Path("plan/night.json").read_text())
+        write_night("plan/night.marshal", json.loads(Path("plan/night.json").read_text()))
+    return read_night("plan/night.marshal")
 
 
 @cache
@@ -61,7 +62,7 @@ def ask_crds(stage):
     checkpoints.resolve_references.get(stage=stage)
 
 
-PLAN = Plan(read_night(), ask_crds)
+PLAN = Plan(find_night(), ask_crds)
 
 if not workflow.deployment_settings.deployment_method:  # without conda, jobs take the Python that runs Snakemake
     shell.prefix(f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")

@@ -2,7 +2,7 @@
 
 Each round reduces a small night on a Slurm of two nodes; at a random moment a daemon (a slurmd, or slurmctld) is ended
 by SIGKILL and started again some seconds later. Where the run then fails, or hangs (the plugin forgets its jobs when it
-cannot ask for their state), it is ended as by Ctrl-C and the same command given again, twice at most. It must complete;
+cannot ask for their state), it is killed too and the same command given again, twice at most. It must complete;
 every Level 1 and 2 product must have the bytes of a local run, no temporary file remain.
 """
 
@@ -58,6 +58,19 @@ def kill_and_restart(cluster, daemon, pause_s):
     subprocess.run(DAEMONS[daemon], check=True, env=os.environ | {"PATH": os.environ["PATH"] + ":/usr/sbin"})
 
 
+def mend_cluster():
+    """Do what an administrator does: release held jobs, take nodes back.
+
+    A slurmctld that was killed before it saved that a job had started starts it again; the node refuses the double.
+    """
+    squeue = ["squeue", "--noheader", "--format=%i %r"]
+    queue = subprocess.run(squeue, capture_output=True, text=True, check=False).stdout
+    held = [line.split()[0] for line in queue.splitlines() if "held" in line]
+    for job in held:
+        subprocess.run(["scontrol", "update", "NodeName=n1,n2", "State=RESUME"], check=False, capture_output=True)
+        subprocess.run(["scontrol", "release", job], check=False)
+
+
 def wait_for(run):
     """Wait for the end of a run; return its text, and True where it goes on without a job in Slurm and is ended."""
     idle_s = 0
@@ -67,7 +80,8 @@ def wait_for(run):
         except subprocess.TimeoutExpired:
             queue = subprocess.run(["squeue", "--noheader"], capture_output=True, text=True, check=False)
             idle_s = 0 if queue.stdout or queue.returncode else idle_s + 2
-    run.send_signal(signal.SIGINT)
+            mend_cluster()
+    run.kill()
     return run.communicate()[0], True
 
 

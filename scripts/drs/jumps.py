@@ -13,8 +13,6 @@ import logging
 
 import numpy as np
 from numba import njit
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 
 from drs.chain import LARGE, STRONG
 
@@ -252,8 +250,7 @@ def find_snowballs(members, shape, *, minimum_pix, growth):
         here = np.flatnonzero(key[np.minimum(place, len(key) - 1)] == key + step)
         pairs.append(np.stack([here, place[here]]))
     first, second = np.concatenate(pairs, axis=1)
-    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(len(key),) * 2)
-    n_event, label = connected_components(graph, directed=False)
+    n_event, label = _label_connected(len(key), first, second)
     area = np.bincount(label, minlength=n_event)
     n_strong = np.bincount(label, weights=members["STRONG"], minlength=n_event)
     snowballs = np.empty(n_event, SNOWBALL)
@@ -263,6 +260,22 @@ def find_snowballs(members, shape, *, minimum_pix, growth):
     snowballs["RADIUS_PIX"] = growth * np.sqrt(area / np.pi)
     snowballs = snowballs[(area >= minimum_pix) & (n_strong >= RING * np.sqrt(area - n_strong))]
     return np.sort(snowballs, order=["DIFFERENCE", "Y", "X"])
+
+
+def _label_connected(n, first, second):
+    """Return the number of connected sets of n nodes, and the set (from 0) of each; `first`, `second`: nodes of edges.
+
+    As scipy.sparse.csgraph, whose import takes a third of a start of the program: the smallest node of a set spreads
+    over its edges, and doubles its way at each turn.
+    """
+    label = np.arange(n)
+    while (label[first] != label[second]).any():
+        smallest = np.minimum(label[first], label[second])
+        for node in (first, second):
+            np.minimum.at(label, label[node], smallest)
+        label = label[label]
+    roots, label = np.unique(label, return_inverse=True)
+    return len(roots), label
 
 
 def mask_snowballs(snowballs, rows, shape_chain, times_s, *, after_jump_s):

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from drs import jumps
 from drs.jumps import (
@@ -230,3 +232,14 @@ def test_refused():
         spread_jumps(found[:8], TIMES_S, after_jump_s=1.0)
     with pytest.raises(ValueError, match="do not fit each other"):
         collect_events(found, slice(0, 30), onset[:, :29])
+
+
+@given(n=st.integers(1, 40), data=st.data())
+def test_connected_sets_are_those_of_scipy(n, data):
+    nodes = st.integers(0, n - 1)
+    edges = np.array(data.draw(st.lists(st.tuples(nodes, nodes), max_size=60)), int).reshape(-1, 2).T
+    graph = coo_array((np.ones(edges.shape[1], bool), tuple(edges)), shape=(n, n))
+    n_event, label = connected_components(graph, directed=False)
+    found, labels = jumps._label_connected(n, *edges)
+    assert found == n_event
+    np.testing.assert_array_equal(labels, label)

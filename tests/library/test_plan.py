@@ -8,7 +8,7 @@ from nights import INSTRUMENTS, RULES, ifs_scan, scan
 
 from drs.association import associate
 from drs.night import build_rows
-from drs.plan import Plan, options
+from drs.plan import Plan, options, read_night, write_night
 
 AUTO = {"quality": "full", "sky": "auto", "sky_minimum": 3}
 
@@ -79,10 +79,17 @@ def test_a_spectrograph_has_rates_darks_and_pictures_of_the_rates_that_nothing_i
 
 
 def test_the_rule_of_a_level_2_is_found_by_its_observation(ifs_plan):
-    assert ifs_plan.obs_pattern("imager") == "2024B\\-P123\\-008_IRIS_IMG1_SCI"
-    assert ifs_plan.obs_pattern("lenslet") == "2024B\\-P123\\-010_IRIS_IFS_SCI|2024B\\-P123\\-010_IRIS_IFS_SKY"
+    assert ifs_plan.obs_pattern("imager") == "[^_/]+_IRIS_IMG1_SCI"  # for any number of observations
+    assert ifs_plan.obs_pattern("lenslet") == "[^_/]+_IRIS_IFS_SKY|2024B\\-P123\\-010_IRIS_IFS_SCI"
     assert ifs_plan.obs_pattern("slicer") == "2024B\\-P123\\-011_IRIS_IFS_SCI"
     assert re.fullmatch(ifs_plan.obs_pattern("slicer"), "2024B-P123-008_IRIS_IFS_PSF") is None
+
+
+def test_a_night_is_read_as_it_was_written(ifs_plan, tmp_path):
+    night = ifs_plan.night | {"stages": {stage: sorted(ids) for stage, ids in ifs_plan.night["stages"].items()}}
+    write_night(tmp_path / "night.marshal", night)
+    assert read_night(tmp_path / "night.marshal") == night
+    assert [path.name for path in tmp_path.iterdir()] == ["night.marshal"]
 
 
 def test_groups_of_cubes_and_of_images_have_rules_of_their_own(ifs_plan):

@@ -1,11 +1,12 @@
 """The same night on a real Slurm of two nodes: the same bytes, and more memory for a job that ran out of it."""
 
+import os
 import re
 import shutil
 import subprocess
 
 import pytest
-from runs import REPO, run_snakemake
+from runs import REPO, SNAKEMAKE, run_snakemake
 
 pytestmark = pytest.mark.workflow
 EXPECTED_SKIP = 77
@@ -69,3 +70,17 @@ def test_a_night_on_slurm_has_the_same_bytes_and_a_job_without_memory_gets_more(
     assert run.stdout.count(".snakemake/slurm_logs/rule_fit_ramp/") >= 4
     assert {job["NodeList"] for job in jobs} == {"n1", "n2"}
     assert len(jobs) == 6  # CRDS is asked where Snakemake runs
+
+
+def test_a_night_is_one_job_of_slurm(two_exposures, cluster, tmp_path):
+    sbatch = ["sbatch", "--wait", "--parsable", "--cpus-per-task=1", "--mem=2000", f"--output={tmp_path}/text"]
+    command = [*sbatch, REPO / "config/profiles/slurm/night.sh", REPO, two_exposures, "references"]
+    environment = os.environ | {"PATH": f"{SNAKEMAKE.parent}:{os.environ['PATH']}"}
+    run = subprocess.run(list(map(str, command)), capture_output=True, text=True, env=environment, check=False)
+    text = (tmp_path / "text").read_text()
+    assert run.returncode == 0, text
+    assert "Provided cores: 1" in text
+    assert re.search(r"Provided resources: mem_mb=.*2000", text)
+    assert (two_exposures / "references/science.json").exists()
+    (job,) = [job for job in list_jobs() if job["JobId"] == run.stdout.strip()]
+    assert (job["JobState"], job["Requeue"]) == ("COMPLETED", "1")
