@@ -70,8 +70,9 @@ class Night:
         return {names[path]: sha256 for path, sha256 in hash_all(kept).items()}
 
     def list_made(self):
-        """Return the sorted names of what a run makes."""
-        return sorted(name for name in self.digests if name.split("/")[0] not in (*GIVEN, "plan"))
+        """Return the sorted names of what a run makes, without the night's CRDS cache: that is no list of files."""
+        own = [name for name in self.digests if not name.startswith("references/crds/")]
+        return sorted(name for name in own if name.split("/")[0] not in (*GIVEN, "plan"))
 
 
 def make_night(folder):

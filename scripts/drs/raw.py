@@ -262,6 +262,8 @@ def _decompress(path, stack):
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ramp-")))
     with gzip.open(path) as packed, (folder / "ramp.fits").open("wb") as plain:
         shutil.copyfileobj(packed, plain, 1 << 22)
+    # A small file may unpack to any number of zeros behind its last HDU, in which astropy would look for another.
+    os.truncate(folder / "ramp.fits", headers.find_hdus(folder / "ramp.fits", strict=False)[-1][-1])
     return folder / "ramp.fits"
 
 
