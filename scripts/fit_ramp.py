@@ -68,6 +68,7 @@ NOTHING = {"SCI": np.zeros((1, 1), "f4"), "ERR": np.zeros((1, 1), "f4"), "DQ": n
 def main(ramps, reads, manifest, cache, night_cache, corrections, keys, mark_refusal, output, **options):
     """Fit the ramp of one exposure and write its rate image."""
     ramps = [*ramps, *(reads.read_text().split("\n")[:-1] if reads else ())]
+    before = raw.stamp(ramps)
     header = raw.read_keywords(ramps)
     history = (*correction_lines(header, corrections), *plain_lines(options["notes"]))
     header |= {key: value for correction in corrections for key, value in correction["set"].items()}
@@ -89,6 +90,7 @@ def main(ramps, reads, manifest, cache, night_cache, corrections, keys, mark_ref
                 product.write(
                     output, rate, inputs={"ramp": ramps, "seeing": [*filter(None, [options["seeing"]])], **paths}
                 )
+    raw.check_unchanged(ramps, before, output)  # nothing remains of a half file, not even what is marked BAD
 
 
 def reduce_ramp(exposure, rate, paths, options, spool):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from fuzz_night import fuzz, make_fuzzed_night
 
-MUTATIONS, PER_TEST = 50, 10
+MUTATIONS, PER_TEST = 50, 25
 
 
 @pytest.fixture(scope="module")

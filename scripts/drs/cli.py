@@ -12,7 +12,7 @@ CONFIG = Path(__file__).resolve().parents[2] / "config"
 
 
 class Command(click.Command):
-    """A command that ends with `Error: <what to do>` and exit status 1 when the library refuses an input."""
+    """A command that ends with `Error: <what to do>` and exit status 1 when an input is refused or a disk fails."""
 
     def invoke(self, ctx):
         """Run the command; log at INFO to standard error."""
@@ -21,6 +21,11 @@ class Command(click.Command):
             return super().invoke(ctx)
         except ReductionError as error:
             raise click.ClickException(str(error)) from error
+        except OSError as error:  # a full or read-only disk, a file that vanished
+            what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            raise click.ClickException(f"{what}; restore the file, make room or mend the rights, then go on") from error
+        except MemoryError as error:
+            raise click.ClickException("the memory is not enough; give this job more (mem_mb), then go on") from error
 
 
 def command():

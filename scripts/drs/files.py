@@ -15,11 +15,15 @@ def write_atomically(path, write_to):
         if is_own and not Path("/proc", left.split(".")[-2]).exists():  # its writer was killed
             path.with_name(left).unlink(missing_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("wb") as stream:
-        write_to(stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(path)
+    try:
+        with part.open("wb") as stream:
+            write_to(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+        part.replace(path)
+    except BaseException:  # on a full disk what is half written takes the room of what comes next
+        part.unlink(missing_ok=True)
+        raise
 
 
 @cache

@@ -51,26 +51,28 @@ def scan_headers(path):
         return _scan(stream, _size(path))
 
 
-def find_hdus(path):
+def find_hdus(path, *, strict=True):
     """Return (EXTNAME or 'PRIMARY', first byte, first byte of its data, byte behind its padding) of every HDU.
 
     Parameters
     ----------
     path : path-like
         A file that is not compressed as a whole.
+    strict : bool, optional
+        False takes no notice of bytes behind the last HDU.
 
     Raises
     ------
     ReductionError
-        As `scan_headers`; bytes behind the last HDU are refused too.
+        As `scan_headers`; bytes behind the last HDU are refused too where `strict`.
     """
     path, places, position = Path(path), [], 0
     with _explain(), path.open("rb") as stream, warnings.catch_warnings(action="ignore"):
         while True:
             header, behind = _read_header(stream, position, first=not places)
-            if isinstance(header, str):
+            if isinstance(header, str) and strict:
                 raise ReductionError(header.removesuffix(" are ignored") + ": transfer the file again")
-            if header is None:
+            if header is None or isinstance(header, str):
                 return places
             end = _skip_data(stream, behind, _data_size(header), _size(path))
             places.append((str(_value(header, "EXTNAME", "PRIMARY")).strip(), position, behind, end))

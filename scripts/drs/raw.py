@@ -144,6 +144,22 @@ def read_keywords(paths):
     return {key: value for key, value in name_exposure(first).items() if _is_science(key)}
 
 
+def stamp(paths):
+    """Return size and time of change of files, None for one that is not there."""
+    facts = [path.stat() if path.exists() else None for path in map(Path, paths)]
+    return [fact and (fact.st_size, fact.st_mtime_ns) for fact in facts]
+
+
+def check_unchanged(paths, before, made):
+    """Refuse files that changed since `before`, their `stamp`, as a transfer goes on; `made` of them is removed."""
+    changed = [str(path) for path, then, now in zip(paths, before, stamp(paths), strict=True) if then != now]
+    if changed:
+        Path(made).unlink(missing_ok=True)
+        raise ReductionError(
+            f"{', '.join(changed)} changed meanwhile; when its transfer is over, give the command again"
+        )
+
+
 def _list_paths(paths):
     """Return one path, or several, as a list of Path."""
     listed = [Path(paths)] if isinstance(paths, str | os.PathLike) else [Path(path) for path in paths]
@@ -262,6 +278,8 @@ def _decompress(path, stack):
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ramp-")))
     with gzip.open(path) as packed, (folder / "ramp.fits").open("wb") as plain:
         shutil.copyfileobj(packed, plain, 1 << 22)
+    # A small file may unpack to any number of zeros behind its last HDU, in which astropy would look for another.
+    os.truncate(folder / "ramp.fits", headers.find_hdus(folder / "ramp.fits", strict=False)[-1][-1])
     return folder / "ramp.fits"
 
 

@@ -39,6 +39,7 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         write_atomically(tmp_path / "a.txt", fail)
     assert (tmp_path / "a.txt").read_text() == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
 def test_json_that_did_not_change_is_left_untouched(tmp_path):

@@ -52,6 +52,19 @@ def test_every_form_and_order_gives_the_same_reads(tmp_path, reads, order, form)
     assert "NAXIS" not in ramp.keywords
 
 
+def test_zeros_that_a_packed_file_unpacks_to_behind_its_end_are_left_alone(tmp_path, reads, monkeypatch):
+    path = write_ramp(tmp_path / "ramp.fits", reads, TIMES)
+    size = path.stat().st_size
+    with gzip.open(tmp_path / "ramp.fits.gz", "wb", 1) as packed:
+        packed.write(path.read_bytes() + bytes(5 << 20))
+    sizes = []
+    _open = fits.open
+    monkeypatch.setattr(raw.fits, "open", lambda path, **how: sizes.append(path.stat().st_size) or _open(path, **how))
+    with raw.open_ramp(tmp_path / "ramp.fits.gz") as ramp:
+        assert sizes == [size]
+        np.testing.assert_array_equal(next(ramp.blocks(SHAPE[2]))[2], reads)
+
+
 def test_sci_is_read_as_data(tmp_path, reads):
     hdus = [fits.PrimaryHDU(), fits.ImageHDU(TIMES, name="TIMES"), fits.ImageHDU(reads, name="SCI")]
     fits.HDUList(hdus).writeto(tmp_path / "ramp.fits")

@@ -1,8 +1,10 @@
 """The command: a Level 0 file and a manifest in, a rate image out, every refusal one line."""
 
+import errno
 import gzip
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -256,3 +258,28 @@ def test_options_that_make_no_sense_are_refused(run, ramp, option, text, message
 def test_refusal_can_be_marked(run, reads, tmp_path):
     rate = run(bad_input("small", reads, tmp_path), "--mark-refusal")
     assert "the exposure (8, 16)" in rate.refusal
+
+
+@pytest.mark.parametrize("change", ["touch", "unlink"])
+def test_nothing_is_made_of_a_file_that_changes_meanwhile(run, ramp, tmp_path, monkeypatch, change):
+    def write_and_change(*arguments, _write=product.write, **inputs):
+        _write(*arguments, **inputs)
+        Path(ramp).unlink()
+        if change == "touch":
+            Path(ramp).write_bytes(b"more")
+
+    monkeypatch.setattr(product, "write", write_and_change)
+    result = run(ramp, "--mark-refusal")
+    assert result.exit_code == 1
+    assert "ramp.fits changed meanwhile: give the command again after the transfer" in result.output
+    assert not (tmp_path / "rate.fits").exists()
+
+
+def test_a_disk_that_fails_is_one_line(run, ramp, monkeypatch):
+    def fill(*arguments, **inputs):
+        raise OSError(errno.ENOSPC, "No space left on device", "level1/x.fits")
+
+    monkeypatch.setattr(product, "write", fill)
+    result = run(ramp)
+    assert result.exit_code == 1
+    assert "Error: level1/x.fits: No space left on device; restore the file, make room" in result.output
