@@ -20,6 +20,7 @@ LIGHT_KM_S = 299792.458
 PLANCK_UM_K = 14387.77  # h c / k
 WINDOW_WIDTHS = 6.0  # of a line, fitted at each side
 LEAST_SIGMA = 5.0  # depth of a line over its noise to be corrected
+LEAST_SEEN = 0.5  # part of the lines covered: a star shows its series, one of them alone is a line of the air
 MOST_DEPTH = 0.95
 BLEND_WIDTHS = 10.0  # sigma: lines closer than this are not measured one by one
 DEEP = 0.2  # transmission below which nothing can be corrected
@@ -139,7 +140,7 @@ def fit_hydrogen(rest, noise, wavelength_um, usable, *, resolution):
     for _ in range(2):
         fits = [_fit_line(rest, noise, wavelength_um, usable, line, (velocity, width), free=True) for line in lines]
         seen = [fit for fit in fits if fit is not None and fit[0] > LEAST_SIGMA * fit[1]]
-        if not seen:
+        if len(seen) < max(LEAST_SEEN * sum(fit is not None for fit in fits), 1):
             return Star(0.0, guess, lines, np.zeros(lines.size))
         weights = np.array([(depth / sigma) ** 2 for depth, sigma, _, _ in seen])
         velocity = float(np.average([fit[2] for fit in seen], weights=weights))
