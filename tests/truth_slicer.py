@@ -15,9 +15,7 @@ from drs.simulation.night import REPO
 
 SCIENCE = ("2024B-P123-009_IRIS_IFS_SCI", ("0001-00", "0002-00"))
 FACTS = load_yaml(REPO / "config/presets.yaml")["presets"]["slicer"]
-FIELD = load_yaml(REPO / "config/instruments/iris.yaml")["detectors"]["IFS"]["fields"][
-    "SLICER"
-]  # Liger's is in the same place
+FIELD = load_yaml(REPO / "config/instruments/iris.yaml")["detectors"]["IFS"]["fields"]["SLICER"]  # and Liger's
 BASE = (299.6125, 10.2236, 37.0)
 BLANK = 1.0  # of the noise of a sample, that sources add at most
 SIGMA_PIX = np.hypot(FACTS["slices"]["layout"]["fwhm_across_pix"] / scene.FWHM_PER_SIGMA, 1 / np.sqrt(12))
