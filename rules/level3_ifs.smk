@@ -1,12 +1,13 @@
 """Calibrated cubes of one field become one cube, and spectra of its sources.
 
 REQUIRED INPUTS:
-  cubes    = level2/{obs}_LVL2_{exp}.fits      e-/s, (wavelength, y, x)
+  cubes    = level2/{obs}_LVL2_{exp}.fits      e-/s or 1e-18 W/m2/um, (wavelength, y, x)
 OUTPUTS:
-  combined = level3/{group}_LVL3.fits          e-/s, (wavelength, y, x), with errors, weight and coverage
-  spectra  = level3/{group}_SPEC.fits          ct/s, a table per source
+  combined = level3/{group}_LVL3.fits          the same, (wavelength, y, x), with errors, weight and coverage
+  spectra  = level3/{group}_SPEC.fits          a table per source, in the unit of the cube
   preview  = quicklook/spectra/{group}.png
-STEPS: combine_cubes, measure_spectra
+  maps     = quicklook/maps/{group}.png
+STEPS: combine_cubes, measure_spectra, write_maps
 """
 
 
@@ -103,5 +104,44 @@ rule measure_spectra:
             {params.options:q} \
             --preview {output.preview:q} \
             --output {output.spectra:q} \
+            >{log:q} 2>&1
+        """
+
+
+rule write_maps:
+    """Maps of a cube as a picture: its colours, and its brightest line."""
+    input:
+        cube="level3/{group}_LVL3.fits",
+        script=source("write_maps"),
+        library=source(
+            "drs/airglow",
+            "drs/colour",
+            "drs/cube",
+            "drs/cubesky",
+            "drs/linemap",
+            "drs/preview",
+            "drs/skyspline",
+            "drs/telluric",
+            "drs/wavegrid",
+        ),
+    output:
+        maps="quicklook/maps/{group}.png",
+    log:
+        "logs/write_maps/{group}.log",
+    benchmark:
+        "benchmarks/write_maps/{group}.tsv"
+    conda:
+        "../envs/reduction.yaml"
+    resources:
+        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(6 * input.size_mb)),
+        runtime=10,
+    params:
+        options=options(config["write_preview"]),
+    shell:
+        """
+        python {input.script:q} \
+            --cube {input.cube:q} \
+            {params.options:q} \
+            --output {output.maps:q} \
             >{log:q} 2>&1
         """

@@ -23,7 +23,7 @@ from drs.lenslet import Matrix, extract_spectra, measure_shift, shift_matrix
 from drs.shifting import shift_frame
 from drs.simulation import slices
 from drs.simulation.lenslets import Layout, make_profiles, place_traces, render_spectra
-from drs.simulation.slicers import Slicer, render_light, tabulate
+from drs.simulation.slicers import Slicer, tabulate
 from drs.slicer import extract_columns, rectify_frame
 from drs.traces import measure_shift as measure_rows
 from drs.wavegrid import choose_grid, resample_spectra
@@ -97,11 +97,15 @@ def simulate_slices(part):
     """Return (frame, frame of the sky, edges, wavelengths) of 1 / part of the slices."""
     layout = slices.FULL._replace(n_slice=slices.FULL.n_slice // part)
     shape = (4096 // part, 4096)
-    slicer = Slicer(layout, np.ones(layout.n_slice), shape)
-    table = tabulate(slicer, SKY, [OH])
-    frames = [
-        add_noise(render_light(slicer, table, shift_pix=shift), k) for k, shift in enumerate(((0.1, 0.15), (0, 0)))
-    ]
+    edge_um, total = tabulate(Slicer(layout, None, shape), SKY, [OH])
+    density = (edge_um[1:] + edge_um[:-1]) / 2, np.diff(total) / np.diff(edge_um)
+
+    def see(slice_, position, wavelength_um):
+        return np.interp(wavelength_um, *density)
+
+    frames = []
+    for seed, shift in ((1, (0.1, 0.15)), (2, (0.0, 0.0))):
+        frames.append(add_noise(slices.render_slices(layout, shape, see, shift_pix=shift, oversample=1), seed))
     edges = slices.place_edges(layout, shape, np.arange(shape[1]))
     return *frames, edges, slices.map_wavelength(layout, shape)
 

@@ -3,6 +3,7 @@
 import re
 
 import bench_bestrefs
+import bench_ifs
 import known_ramps
 import numpy as np
 import peers
@@ -101,3 +102,10 @@ def test_the_benchmark_of_crds_measures_every_part(tmp_path):
     times = bench_bestrefs.measure(8, tmp_path)
     assert list(times) == ["import crds", "ask and verify", "write", "write again"]
     assert len(list((tmp_path / "references").rglob("*.json"))) == 24
+
+
+def test_the_benchmark_of_spectrographs_measures_every_part():
+    times, n_sample = bench_ifs.reduce_slices(bench_ifs.simulate_slices(44))
+    assert set(times) == {"rows", "columns", "sky", "rectification"}
+    assert n_sample == 2 * 45 * 4096
+    assert all(wall > 0 for wall, _ in times.values())

@@ -151,7 +151,7 @@ def measure_absorption(night, pairs, facts):
 
     The correction less what is smooth, which is the response of the instrument.
     """
-    (path,) = (night / "calibrations").glob("iris_ifs_telluric_*.fits")
+    (path,) = (night / "calibrations").glob("*_ifs_telluric_*.fits")
     made = product.read(path, models="TelluricModel").arrays
     ratio = made["SCI"][0] / find_transmission(facts["absorption"], made["WAVELENGTH"][0])
     spectra = []

@@ -15,7 +15,7 @@ from drs.simulation.night import REPO
 
 SCIENCE = ("2024B-P123-009_IRIS_IFS_SCI", ("0001-00", "0002-00"))
 FACTS = load_yaml(REPO / "config/presets.yaml")["presets"]["slicer"]
-FIELD = load_yaml(REPO / "config/instruments/iris.yaml")["detectors"]["IFS"]["fields"]["SLICER"]
+FIELD = load_yaml(REPO / "config/instruments/iris.yaml")["detectors"]["IFS"]["fields"]["SLICER"]  # and Liger's
 BASE = (299.6125, 10.2236, 37.0)
 BLANK = 1.0  # of the noise of a sample, that sources add at most
 SIGMA_PIX = np.hypot(FACTS["slices"]["layout"]["fwhm_across_pix"] / scene.FWHM_PER_SIGMA, 1 / np.sqrt(12))
@@ -25,7 +25,7 @@ APERTURE = 3  # half a side, in spaxels
 
 def has_slices(night):
     """Say whether a night has cubes of the simulated slicer."""
-    return any((night / "calibrations").glob("iris_ifs_trace_*.fits"))
+    return any((night / "calibrations").glob("*_ifs_trace_*.fits"))
 
 
 def read_truth(night, row):
@@ -37,7 +37,7 @@ def read_truth(night, row):
 def read_science(night):
     """Return [(row, truth)] of the science exposures."""
     rows = {row["id"]: row for row in json.loads((night / "plan/night.json").read_text())["rows"]}
-    found = [rows[f"{SCIENCE[0]}_{exp}"] for exp in SCIENCE[1]]
+    found = [row for _, row in sorted(rows.items()) if row.get("kind") == "science"]
     return [(row, read_truth(night, row)) for row in found]
 
 
@@ -57,7 +57,7 @@ def compare_cubes(night):
 
 def find_response(night, truth):
     """Return the response (column) that the flat leaves in a cube: what all slices share is taken for the lamp's."""
-    with fits.open(night / "truth/iris_ifs_detector.fits") as hdus:
+    with fits.open(next((night / "truth").glob("*_ifs_detector.fits"))) as hdus:
         flat = hdus["FLAT"].data.astype(float)
     response, rows = np.full(flat.shape, np.nan), np.arange(len(flat))[:, np.newaxis]
     for (lower, upper), throughput in zip(truth["EDGES"], truth["THROUGHPUT"], strict=True):
@@ -70,13 +70,13 @@ def find_response(night, truth):
 
 def measure_edges(night):
     """Return the rows (slice, 2, column) by which the night's edges are off the truth."""
-    (path,) = (night / "calibrations").glob("iris_ifs_trace_*.fits")
+    (path,) = (night / "calibrations").glob("*_ifs_trace_*.fits")
     return product.read(path, models="TraceModel").arrays["EDGES"] - read_science(night)[0][1]["EDGES"]
 
 
 def measure_wavelengths(night):
     """Return the columns (column, slice, position) by which the night's wavelengths are off the truth."""
-    (path,) = (night / "calibrations").glob("iris_ifs_wavesol_*.fits")
+    (path,) = (night / "calibrations").glob("*_ifs_wavesol_*.fits")
     truth = read_science(night)[0][1]["WAVESOL"]
     found = product.read(path, models="WavelengthModel").arrays["WAVESOL"]
     return (found - truth) / np.gradient(truth, axis=0)
@@ -94,11 +94,16 @@ def measure_pulls(pairs, left_out=None):
     return np.concatenate(pulls)
 
 
-def find_source(kind):
+def find_source(kind, scale_arcsec):
     """Return the facts of a source, and its place on the sky."""
     source = next(source for source in FACTS["slices"]["sources"] if source["kind"] == kind)
     layout = FACTS["slices"]["layout"]
-    geometry = {"size_x_pix": layout["n_spaxel"], "size_y_pix": layout["n_slice"], "scale_arcsec": 0.05, **FIELD}
+    geometry = {
+        "size_x_pix": layout["n_spaxel"],
+        "size_y_pix": layout["n_slice"],
+        "scale_arcsec": scale_arcsec,
+        **FIELD,
+    }
     return source, scene.pixel_to_sky(source["x"], source["y"], BASE, geometry)
 
 
@@ -114,7 +119,7 @@ def cut_box(cube, sky):
 
 def measure_star(pairs):
     """Return of each exposure (flux over that of the truth, y and x of the centroid from where the coordinates say)."""
-    _, sky = find_source("star")
+    _, sky = find_source("star", pairs[0][0].keywords["SCALE"])
     results = []
     for cube, truth in pairs:
         box, (y, x) = cut_box(cube, sky)
@@ -133,7 +138,7 @@ def find_centre(image):
 
 def measure_line(pairs):
     """Return of each exposure (flux of the galaxy's line over that of the truth, columns it is off)."""
-    source, sky = find_source("galaxy")
+    source, sky = find_source("galaxy", pairs[0][0].keywords["SCALE"])
     (line,) = source["lines"]
     results = []
     for cube, truth in pairs:

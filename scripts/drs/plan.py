@@ -311,8 +311,9 @@ class Plan:
         return [f"level3/{group}_SPEC.fits" for group, entry in self.night["groups"].items() if entry.get("cubes")]
 
     def plots(self):
-        """Return the plots of these spectra."""
-        return [f"quicklook/spectra/{group}.png" for group, e in self.night["groups"].items() if e.get("cubes")]
+        """Return the plots of these spectra, and the maps of these cubes."""
+        groups = [group for group, entry in self.night["groups"].items() if entry.get("cubes")]
+        return [f"quicklook/{folder}/{group}.png" for folder in ("spectra", "maps") for group in groups]
 
     def group_pattern(self, *, cubes):
         """Return the pattern of the names of the Level 3 groups of cubes, or of images; of none where there is none."""

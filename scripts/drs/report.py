@@ -16,7 +16,7 @@ import jinja2
 from drs.plan import ON_SKY, list_products
 
 LEVELS = {"level3": "Level 3", "calibrations": "Calibrations", "level2": "Level 2", "level1": "Level 1"}
-PLOTS = {"spectra": "Spectra"}  # pictures that are no preview of a product
+PLOTS = {"spectra": "Spectra", "maps": "Maps"}  # pictures that are no preview of a product
 JUDGED = ("level3", "level2")  # in Level 1 and in calibrations the detector's own pattern adds to the noise
 NOISE_OVER_ERROR = (0.9, 1.1)
 TOO_NOISY = "more noise than the errors say: structure of the sky, a crowded field, residuals of dark or flat"

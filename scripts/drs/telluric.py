@@ -20,6 +20,8 @@ LIGHT_KM_S = 299792.458
 PLANCK_UM_K = 14387.77  # h c / k
 WINDOW_WIDTHS = 6.0  # of a line, fitted at each side
 LEAST_SIGMA = 5.0  # depth of a line over its noise to be corrected
+LEAST_SEEN = 0.5  # part of the lines covered: a star shows its series, one of them alone is a line of the air
+REACH_KM_S, NEARLY = 200.0, 0.95  # of a velocity from its guess
 MOST_DEPTH = 0.95
 BLEND_WIDTHS = 10.0  # sigma: lines closer than this are not measured one by one
 DEEP = 0.2  # transmission below which nothing can be corrected
@@ -139,7 +141,8 @@ def fit_hydrogen(rest, noise, wavelength_um, usable, *, resolution):
     for _ in range(2):
         fits = [_fit_line(rest, noise, wavelength_um, usable, line, (velocity, width), free=True) for line in lines]
         seen = [fit for fit in fits if fit is not None and fit[0] > LEAST_SIGMA * fit[1]]
-        if not seen:
+        seen = [fit for fit in seen if abs(fit[2] - velocity) < NEARLY * REACH_KM_S]  # else of something beside it
+        if len(seen) < max(LEAST_SEEN * sum(fit is not None for fit in fits), 1):
             return Star(0.0, guess, lines, np.zeros(lines.size))
         weights = np.array([(depth / sigma) ** 2 for depth, sigma, _, _ in seen])
         velocity = float(np.average([fit[2] for fit in seen], weights=weights))
@@ -178,16 +181,16 @@ def _fit_line(rest, noise, wavelength_um, usable, line, start, *, free):
     u = (x - centre) / (WINDOW_WIDTHS * width)
 
     def residuals(values):
-        moved, broad = (velocity + 100 * values[3], width * np.exp(values[4])) if free else (velocity, width)
+        moved, broad = (velocity + REACH_KM_S * values[3], width * np.exp(values[4])) if free else (velocity, width)
         line_only = 1 - values[2] * _profile(x, line, moved, broad)
         return (y / level - (values[0] + values[1] * u) * line_only) / sigma
 
     first = [1.0, 0.0, 0.2, 0.0, 0.0] if free else [1.0, 0.0, 0.2]
-    low, high = [0.3, -2, -0.2, -2, -0.8], [3, 2, 1, 2, 0.8]
+    low, high = [0.3, -2, -0.2, -1, -0.8], [3, 2, 1, 1, 0.8]
     fit = optimize.least_squares(residuals, first, bounds=(low[: len(first)], high[: len(first)]), loss="soft_l1")
     covariance = np.linalg.pinv(fit.jac.T @ fit.jac) * max(2 * fit.cost / max(x.size - len(first), 1), 1)
     found = fit.x if free else [*fit.x, 0.0, 0.0]
-    return fit.x[2], float(np.sqrt(covariance[2, 2])), velocity + 100 * found[3], width * np.exp(found[4])
+    return fit.x[2], float(np.sqrt(covariance[2, 2])), velocity + REACH_KM_S * found[3], width * np.exp(found[4])
 
 
 def correct_telluric(flux, error, correction, correction_error):

@@ -11,6 +11,7 @@ from reference_cache import (
     ALL_TYPES,
     REPO,
     RULED_IRIS,
+    RULED_LIGER,
     RULES,
     TYPES,
     list_bytes,
@@ -62,7 +63,7 @@ def test_a_session_restores_the_environment_when_it_fails(monkeypatch):
 
 
 def test_rule_files_and_starting_rmaps_have_valid_checksums():
-    assert len(MAPPINGS) == 1 + 2 + 2 * len(TYPES) + len(RULED_IRIS)
+    assert len(MAPPINGS) == 1 + 2 + 2 * len(TYPES) + len(RULED_IRIS) + len(RULED_LIGER)
     assert len(STARTING) == 2 * len(ALL_TYPES)
     done = run_crds("checksum", "--verify", *MAPPINGS, *STARTING, cache=RULES)
     assert done.returncode == 0, done.stderr

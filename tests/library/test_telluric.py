@@ -104,6 +104,22 @@ def test_a_star_without_lines_loses_none():
     np.testing.assert_allclose(found.correction / air, np.median(found.correction / air), rtol=1e-6)
 
 
+@pytest.mark.parametrize(("place", "stop"), [(1.6123, 1.685), (1.6130, 1.6807)])  # three lines covered, and two
+@pytest.mark.parametrize("seed", range(3))
+def test_a_line_of_the_air_beside_one_of_hydrogen_is_no_star(seed, place, stop):
+    wavelength = np.arange(1.59, stop, 6e-4)
+    air = 1 - 0.3 * np.exp(-0.5 * ((wavelength - 1.6530) / 6.8e-4) ** 2)
+    air *= 1 - 0.15 * np.exp(-0.5 * ((wavelength - place) / 1.1e-3) ** 2)  # Brackett 13 is at 1.6114
+    light = 2e4 * blackbody(wavelength, TEMPERATURE_K) * air
+    error = np.sqrt(light / 12)
+    flux = light + error * np.random.default_rng(seed).normal(size=error.size)
+    resolution = 1.6374 / (2 * 6e-4)
+    found = measure_telluric(flux, error, wavelength, temperature_k=TEMPERATURE_K, resolution=resolution)
+    assert not found.star.depths.any()
+    ratio = found.correction / air
+    assert np.std(ratio / np.median(ratio)) < 0.005
+
+
 def test_a_model_takes_the_place_of_the_blackbody():
     wavelength = make_grid(2.05, 2.15)
     model = 1 + wavelength**3

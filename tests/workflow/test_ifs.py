@@ -133,6 +133,8 @@ def test_spectra_of_star_and_galaxy(ifs_night):
         assert peak == pytest.approx(1.6370, abs=2e-4)
         assert np.nanmedian(star["FLUX"] / star["UNCERTAINTY"]) > 50
     assert (ifs_night[0] / f"quicklook/spectra/{GROUP}.png").read_bytes().startswith(b"\x89PNG")
+    assert (ifs_night[0] / f"quicklook/maps/{GROUP}.png").read_bytes().startswith(b"\x89PNG")
+    assert "line, 1.636" in (ifs_night[0] / f"logs/write_maps/{GROUP}.log").read_text()
     assert "Spectra: 1" in (ifs_night[0] / "report.html").read_text()
 
 
