@@ -156,10 +156,10 @@ def measure_absorption(night, pairs, facts):
     ratio = made["SCI"][0] / find_transmission(facts["absorption"], made["WAVELENGTH"][0])
     spectra = []
     for cube, truth in pairs:
-        image = np.nanmean(truth, axis=0)
-        star = image > 0.1 * np.nanmax(image)
+        image = np.nan_to_num(truth).mean(axis=0)
+        star = image > 0.1 * image.max()
         spectra.append(cube.arrays["SCI"][:, star].sum(axis=1) / truth[:, star].sum(axis=1))
-    mean, known = np.nanmean(spectra, axis=0), np.flatnonzero(np.isfinite(ratio))
+    mean, known = np.mean(spectra, axis=0), np.flatnonzero(np.isfinite(ratio))
     smooth = Legendre.fit(known, ratio[known], 3)(known)
     return float(np.std(ratio[known] / smooth)), float(np.nanstd(mean / np.nanmedian(mean)))
 
