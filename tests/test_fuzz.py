@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from fuzz_night import fuzz, make_fuzzed_night
 
-MUTATIONS, PER_TEST = 50, 25
+MUTATIONS, PER_TEST = 30, 15
 
 
 @pytest.fixture(scope="module")
