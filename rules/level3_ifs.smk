@@ -133,8 +133,7 @@ rule write_maps:
     conda:
         "../envs/reduction.yaml"
     resources:
-        mem_mb=lambda wildcards, input, attempt: attempt * (1000 + int(6 * input.size_mb)),
-        runtime=10,
+        **NEEDS.of("write_maps"),
     params:
         options=options(config["write_preview"]),
     shell:
