@@ -40,7 +40,8 @@ def main(raw, exposures, associations, instruments, cache, context, override, pl
         raise ReductionError(f"no folder '{raw}' here: a night holds its Level 0 files in raw/ (snakemake -d NIGHT)")
     rules = load_yaml(associations)
     check_document(CONFIG / "associations.schema.yaml", rules, name=associations)
-    scans = scan_raw(raw, _read_json(plan / "headers.json"))
+    known = {name: scan for name, scan in _read_json(plan / "headers.json").items() if _is_scan(scan)}
+    scans = scan_raw(raw, known)
     if not scans:
         raise ReductionError(f"'{raw}' holds no .fits, .fits.gz or .fits.fz file: nothing to reduce")
     observer = _read_corrections(exposures)
@@ -69,6 +70,12 @@ def _read_json(path):
     except (FileNotFoundError, ValueError):
         return {}
     return document if isinstance(document, dict) else {}
+
+
+def _is_scan(scan):
+    """Say whether an entry of the table of headers is what was written: else the file is read again."""
+    kinds = {"keywords": dict, "images": list, "notes": list, "error": str}
+    return isinstance(scan, dict) and all(isinstance(scan.get(key, kind()), kind) for key, kind in kinds.items())
 
 
 def _read_corrections(path):
