@@ -15,7 +15,7 @@ rule make_dark:
     """Combine the night's darks of one detector."""
     input:
         rates=lambda wildcards: PLAN.rates(wildcards.name),
-        after=lambda wildcards: PLAN.after_crds(f"calibrations/{wildcards.name}.fits"),
+        after=PLAN.after_crds,
         script=source("make_dark"),
         library=source("drs/dark", "drs/keywords", "drs/members", "drs/stack"),
     output:
@@ -52,6 +52,7 @@ rule make_flat:
     """Combine the night's flats of one detector and filter."""
     input:
         rates=lambda wildcards: PLAN.rates(wildcards.name),
+        after=PLAN.after_crds,
         manifests=PLAN.calibration_references,
         offs=lambda wildcards: PLAN.rates_of(PLAN.minus(wildcards.name)),
         off_manifests=lambda wildcards: PLAN.references_of(PLAN.minus(wildcards.name)),
@@ -111,6 +112,7 @@ rule make_sky:
     """Combine dedicated sky exposures of one detector and filter."""
     input:
         rates=lambda wildcards: PLAN.rates(wildcards.name),
+        after=PLAN.after_crds,
         manifests=PLAN.calibration_references,
         script=source("make_sky"),
         library=source(

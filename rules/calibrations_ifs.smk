@@ -13,6 +13,7 @@ rule make_rectmat:
     """Fit the profiles of all lenslets to the night's white-light scan."""
     input:
         rates=lambda wildcards: PLAN.rates(wildcards.name),
+        after=PLAN.after_crds,
         manifests=PLAN.calibration_references,
         instrument=lambda wildcards: f"{CONFIG}/instruments/{wildcards.name.partition('_')[0]}.yaml",
         script=source("make_rectmat"),

@@ -58,8 +58,8 @@ def find_night():
 
 @cache
 def ask_crds(stage):
-    """Ask CRDS for the references of a stage: a checkpoint, so that the plan can depend on its answer."""
-    checkpoints.resolve_references.get(stage=stage)
+    """Ask CRDS for the references of a stage: a checkpoint, so that the plan can depend on its answer, the index."""
+    return ancient(checkpoints.resolve_references.get(stage=stage).output.index)
 
 
 PLAN = Plan(find_night(), ask_crds)

@@ -15,6 +15,7 @@ rule make_bias:
     """Combine the bias frames of one detector."""
     input:
         ramps=lambda wildcards: PLAN.raw_members(wildcards.name),
+        after=PLAN.after_crds,
         manifest=lambda wildcards: PLAN.first_manifest(wildcards.name),
         script=source("make_bias"),
         library=source(
@@ -50,6 +51,7 @@ rule make_saturation:
     """Measure the level at which the pixels of one detector are full."""
     input:
         ramps=lambda wildcards: PLAN.raw_members(wildcards.name),
+        after=PLAN.after_crds,
         manifest=lambda wildcards: PLAN.first_manifest(wildcards.name),
         script=source("make_saturation"),
         library=source(
@@ -86,6 +88,7 @@ rule make_nonlin:
     input:
         ramps=lambda wildcards: PLAN.raw_members(wildcards.name),
         saturation=lambda wildcards: PLAN.used_by(wildcards.name),
+        after=PLAN.after_crds,
         manifest=lambda wildcards: PLAN.first_manifest(wildcards.name),
         script=source("make_nonlin"),
         library=source(

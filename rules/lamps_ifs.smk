@@ -14,6 +14,7 @@ rule make_trace:
     """Trace the slices and make their flat from the night's flats."""
     input:
         rates=lambda wildcards: PLAN.rates(wildcards.name),
+        after=PLAN.after_crds,
         manifests=PLAN.calibration_references,
         script=source("make_trace"),
         library=source(
@@ -66,6 +67,7 @@ rule make_wavesol:
     """Solve the wavelengths of all spaxels by the night's arcs."""
     input:
         rates=lambda wildcards: PLAN.rates(wildcards.name),
+        after=PLAN.after_crds,
         manifests=PLAN.calibration_references,
         lists=expand("{folder}/lines/{lamp}.ecsv", folder=CONFIG, lamp=("argon", "krypton", "xenon")),
         script=source("make_wavesol"),

@@ -15,6 +15,7 @@ rule fit_ramp:
     """Fit the reads of one exposure: a rate image in e-/s with its errors."""
     input:
         ramp=PLAN.raw,
+        after=PLAN.after_crds,
         manifest=PLAN.level1_references,
         seeing=lambda wildcards: PLAN.seeing(wildcards, config["fit_ramp"]["seeing"]),
         script=source("fit_ramp"),

@@ -19,6 +19,7 @@ rule extract_cube:
     """Extract the cube of one lenslet exposure."""
     input:
         rate="level1/{obs}_LVL1_{exp}.fits",
+        after=PLAN.after_crds,
         manifest=PLAN.level2_references,
         sky=lambda wildcards: PLAN.sky_cube(wildcards, config["extract_cube"]["sky"])[1],
         instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument(wildcards)}.yaml",
@@ -85,6 +86,7 @@ rule extract_slices:
     """Extract the cube of one slicer exposure."""
     input:
         rate="level1/{obs}_LVL1_{exp}.fits",
+        after=PLAN.after_crds,
         manifest=PLAN.level2_references,
         sky=lambda wildcards: PLAN.sky_cube(wildcards, config["extract_slices"]["sky"])[1],
         frame=lambda wildcards: PLAN.sky_frame(wildcards, config["extract_slices"]["sky"]),

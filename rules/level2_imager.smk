@@ -19,6 +19,7 @@ rule make_object_mask:
     """Mask the objects of a dithered field for the sky of its exposures."""
     input:
         rates=lambda wildcards: PLAN.rates_of(PLAN.members(wildcards)),
+        after=PLAN.after_crds,
         manifests=lambda wildcards: PLAN.references_of(PLAN.members(wildcards)),
         instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument_of(wildcards)}.yaml",
         script=source("make_object_mask"),
@@ -72,6 +73,7 @@ rule calibrate_image:
     """Calibrate one imager exposure: dark, flat, sky, coordinates."""
     input:
         rate="level1/{obs}_LVL1_{exp}.fits",
+        after=PLAN.after_crds,
         manifest=PLAN.level2_references,
         sky=lambda wildcards: PLAN.sky(wildcards, SKY_SETTINGS)[1],
         dithers=lambda wildcards: PLAN.rates_of(PLAN.dithers(wildcards, SKY_SETTINGS)),

@@ -15,7 +15,7 @@ rule combine_cubes:
     """Combine the cubes of one target."""
     input:
         cubes=lambda wildcards: PLAN.images(wildcards.group),
-        after=lambda wildcards: PLAN.after_crds(f"level3/{wildcards.group}_LVL3.fits"),
+        after=PLAN.after_crds,
         offsets=lambda wildcards: PLAN.offsets(config["combine_cubes"]["offsets"]),
         script=source("combine_cubes"),
         library=source(

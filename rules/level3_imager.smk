@@ -13,7 +13,7 @@ rule combine_images:
     """Combine the dithered images of one target."""
     input:
         images=lambda wildcards: PLAN.images(wildcards.group),
-        after=lambda wildcards: PLAN.after_crds(f"level3/{wildcards.group}_LVL3.fits"),
+        after=PLAN.after_crds,
         offsets=lambda wildcards: PLAN.offsets(config["combine_images"]["offsets"]),
         script=source("combine_images"),
         library=source(
@@ -61,7 +61,7 @@ rule measure_sources:
     """Catalogue of the sources of a mosaic."""
     input:
         mosaic="level3/{group}_LVL3.fits",
-        after=lambda wildcards: PLAN.after_crds(f"level3/{wildcards.group}_LVL3.fits"),
+        after=PLAN.after_crds,
         script=source("measure_sources"),
         library=source("drs/sourcelist", "drs/quality"),
     output:

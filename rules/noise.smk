@@ -17,6 +17,7 @@ rule make_gain:
     input:
         ramps=lambda wildcards: PLAN.raw_members(wildcards.name),
         darks=lambda wildcards: PLAN.raw_members(wildcards.name, "further"),
+        after=PLAN.after_crds,
         manifest=lambda wildcards: PLAN.first_manifest(wildcards.name),
         script=source("make_gain"),
         library=source(
@@ -55,6 +56,7 @@ rule make_readnoise:
     input:
         ramps=lambda wildcards: PLAN.raw_members(wildcards.name, "further"),
         gain=lambda wildcards: PLAN.used_by(wildcards.name),
+        after=PLAN.after_crds,
         manifest=lambda wildcards: PLAN.first_manifest(wildcards.name),
         script=source("make_readnoise"),
         library=source(
@@ -92,6 +94,7 @@ rule make_dq:
         ramps=lambda wildcards: PLAN.raw_members(wildcards.name),
         rates=lambda wildcards: PLAN.rates(wildcards.name),
         flats=lambda wildcards: PLAN.rates(wildcards.name, "further"),
+        after=PLAN.after_crds,
         manifest=lambda wildcards: PLAN.first_manifest(wildcards.name),
         script=source("make_dq"),
         library=source(

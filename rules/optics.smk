@@ -15,6 +15,7 @@ rule make_distortion:
     """Fit the distortion of a detector to exposures of a mask of pinholes."""
     input:
         rates=lambda wildcards: PLAN.rates(wildcards.name),
+        after=PLAN.after_crds,
         manifests=PLAN.calibration_references,
         script=source("make_distortion"),
         library=source(
@@ -67,7 +68,7 @@ rule make_photometry:
     """Measure the zero point of a filter on standard stars."""
     input:
         images=lambda wildcards: PLAN.level2_of(wildcards.name),
-        after=lambda wildcards: PLAN.after_crds(f"calibrations/{wildcards.name}.fits"),
+        after=PLAN.after_crds,
         catalogue=[config["make_photometry"]["catalogue"]] if config["make_photometry"]["catalogue"] else [],
         script=source("make_photometry"),
         library=source("drs/catalogue", "drs/keywords", "drs/members", "drs/photometry"),

@@ -17,7 +17,7 @@ rule measure_quality:
     """Measure the quality numbers of one product."""
     input:
         product="{level}/{product}.fits",
-        after=lambda wildcards: PLAN.after_crds(f"{wildcards.level}/{wildcards.product}.fits"),
+        after=PLAN.after_crds,
         script=source("measure_quality"),
         library=source("drs/quality", "drs/wcs", "drs/whitelight"),
     output:
@@ -46,7 +46,7 @@ rule write_preview:
     """Write a picture of one product."""
     input:
         product="{level}/{product}.fits",
-        after=lambda wildcards: PLAN.after_crds(f"{wildcards.level}/{wildcards.product}.fits"),
+        after=PLAN.after_crds,
         script=source("write_preview"),
         library=source("drs/preview", "drs/wcs", "drs/whitelight"),
     output:

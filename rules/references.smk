@@ -55,6 +55,7 @@ checkpoint resolve_references:
 rule deliver_references:
     """Deliver the calibrations of a stage to the night's own CRDS context."""
     input:
+        after=PLAN.after_crds,  # what is made again because of the answers is known before it is delivered
         references=lambda wildcards: PLAN.masters_of(wildcards.stage),
         context=lambda wildcards: PLAN.context_before(wildcards.stage),
         types=f"{CONFIG}/references.yaml",

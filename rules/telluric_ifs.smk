@@ -13,7 +13,7 @@ rule make_telluric:
     """Measure the absorption of the atmosphere on the night's telluric stars."""
     input:
         cubes=lambda wildcards: PLAN.level2_of(wildcards.name),
-        after=lambda wildcards: PLAN.after_crds(f"calibrations/{wildcards.name}.fits"),
+        after=PLAN.after_crds,
         script=source("make_telluric"),
         library=source(
             "drs/airglow",
@@ -64,7 +64,7 @@ rule make_sensitivity:
     """Measure the sensitivity of a spectrograph on the night's standard stars."""
     input:
         cubes=lambda wildcards: PLAN.level2_of(wildcards.name),
-        after=lambda wildcards: PLAN.after_crds(f"calibrations/{wildcards.name}.fits"),
+        after=PLAN.after_crds,
         standard=lambda wildcards: PLAN.standard(wildcards.name, config["make_sensitivity"]["standards"]),
         script=source("make_sensitivity"),
         library=source(

@@ -78,7 +78,7 @@ class Plan:
     night : dict
         Content of plan/night.json.
     ask_crds : callable
-        Called with a stage; raises (Snakemake's way to wait) until CRDS was asked for it.
+        stage -> its index, references/<stage>.json; raises (Snakemake's way to wait) until CRDS was asked for it.
     """
 
     def __init__(self, night, ask_crds):
@@ -114,14 +114,22 @@ class Plan:
         found = [path.relative_to(folder) for pattern in patterns for path in Path(folder).glob(pattern)]
         return sorted(path for path in found if str(path) not in planned and not path.name.startswith("."))
 
-    def after_crds(self, product):
-        """Return no file, after CRDS was asked for the exposures of a product.
+    def after_crds(self, wildcards):
+        """Return the index of what CRDS answered for the exposures of a product or stage, after it was asked.
 
-        Every rule that depends on what CRDS chose has such an input: Snakemake then decides about it when the
-        answers are there, and runs again only what they change.
+        Every rule that depends on what CRDS chose has such an input: Snakemake then decides about it when the answers
+        are there, waits where they will change, and runs again only what they change: an index is `ancient`.
         """
-        self._ask_crds(self._stage_of_product(product))
-        return []
+        if hasattr(wildcards, "stage"):
+            return self._ask_crds(wildcards.stage)
+        if hasattr(wildcards, "product"):
+            return self._ask_crds(self._stage_of_product(f"{wildcards.level}/{wildcards.product}.fits"))
+        if hasattr(wildcards, "obs"):
+            return self._ask_crds(self.stage_of[f"{wildcards.obs}_{wildcards.exp}"])
+        made = (
+            self.night["groups"][wildcards.group] if hasattr(wildcards, "group") else self.combinations[wildcards.name]
+        )
+        return self._ask_crds(self.stage_of[made["members"][0]])
 
     def _stage_of_product(self, product):
         """Return the stage of the exposures that a product is made from."""
@@ -245,8 +253,7 @@ class Plan:
 
     def calibration_references(self, wildcards):
         """Return the references that the members of a calibration use beyond Level 1, in the order of `rates`."""
-        self.after_crds(f"calibrations/{wildcards.name}.fits")
-        return [f"references/level2/{identity}.json" for identity in self.combinations[wildcards.name]["members"]]
+        return self.references_of(self.combinations[wildcards.name]["members"])
 
     def _references(self, level, identity):
         """Return the part of an exposure's manifest that a level uses, once CRDS was asked for its stage."""

@@ -20,14 +20,25 @@ def asked():
 
 
 @pytest.fixture
-def plan(asked):
+def ask_crds(asked):
+    """Note a stage, and return its index."""
+
+    def ask(stage):
+        asked.append(stage)
+        return f"references/{stage}.json"
+
+    return ask
+
+
+@pytest.fixture
+def plan(ask_crds):
     """Return the plan of five darks, three skies, two science exposures and a truncated file."""
     scans = {f"d{k}.fits": scan("DARK", k, start=f"2024-09-25T01:0{k}:00") for k in range(5)}
     scans |= {f"k{k}.fits": scan("SKY", 50 + k, start=f"2024-09-25T06:1{k}:00") for k in range(3)}
     scans |= {f"s{k}.fits": scan("SCI", 20 + k, start=f"2024-09-25T06:0{k}:00") for k in range(2)}
     scans["cut.fits"] = {"error": "truncated"}
     rows = build_rows(scans, INSTRUMENTS, RULES, {})
-    return Plan({"rows": rows, **associate(rows, RULES)}, asked.append)  # an index is not looked into
+    return Plan({"rows": rows, **associate(rows, RULES)}, ask_crds)
 
 
 def science(exp="0020-00"):
@@ -49,7 +60,7 @@ def test_products_of_each_level(plan):
 
 
 @pytest.fixture
-def ifs_plan(asked):
+def ifs_plan(ask_crds):
     """Return the plan of five darks, PSF star and science of the slicer, lenslets with sky, and one of the imager."""
     scans = {f"d{k}.fits": ifs_scan("DARK", k, start=f"2024-09-25T01:0{k}:00") for k in range(5)}
     scans |= {"l.fits": ifs_scan("PSF", 20, NCHAN=4), "s.fits": scan("SCI", 21)}
@@ -57,7 +68,7 @@ def ifs_plan(asked):
     scans |= {"m.fits": ifs_scan("SCI", 22, INSTMODE="LENSLET", SCALE=0.009, OBSNUM="010")}
     scans |= {"k.fits": ifs_scan("SKY", 23, INSTMODE="LENSLET", SCALE=0.009, OBSNUM="010")}
     rows = build_rows(scans, INSTRUMENTS, RULES, {})
-    return Plan({"rows": rows, **associate(rows, RULES)}, asked.append)
+    return Plan({"rows": rows, **associate(rows, RULES)}, ask_crds)
 
 
 def test_a_spectrograph_has_rates_darks_and_pictures_of_the_rates_that_nothing_is_made_from(ifs_plan, asked):
@@ -74,7 +85,8 @@ def test_a_spectrograph_has_rates_darks_and_pictures_of_the_rates_that_nothing_i
     assert f"quality/{rate.removesuffix('fits')}json" in ifs_plan.products("quality")
     pictures = [product for product in ifs_plan.products("quicklook") if "/level1/" in product]
     assert pictures == [f"quicklook/{rate.removesuffix('fits')}png"]
-    assert ifs_plan.after_crds(rate) == []
+    level, product = rate.removesuffix(".fits").split("/")
+    assert ifs_plan.after_crds(SimpleNamespace(level=level, product=product)) == "references/detector.json"
     assert asked == ["detector"]
 
 
@@ -150,21 +162,21 @@ def test_members_of_combinations(plan, asked):
         "level2/2024B-P123-008_IRIS_IMG1_SCI_LVL2_0020-00.fits",
         "level2/2024B-P123-008_IRIS_IMG1_SCI_LVL2_0021-00.fits",
     ]
-    assert (
-        plan.calibration_references(SimpleNamespace(name="iris_img1_sky_20240925t061000_0.0.1"))[0]
-        == "references/level2/2024B-P123-008_IRIS_IMG1_SKY_0050-00.json"
-    )
-    assert asked == ["science"]
+    sky = SimpleNamespace(name="iris_img1_sky_20240925t061000_0.0.1")
+    assert plan.calibration_references(sky)[0] == "references/level2/2024B-P123-008_IRIS_IMG1_SKY_0050-00.json"
 
 
 def test_every_product_waits_for_the_stage_of_its_exposures(plan, asked):
-    assert plan.after_crds("calibrations/iris_img1_dark_20240925t010000_0.0.1.fits") == []
-    assert plan.after_crds("level1/2024B-P123-008_IRIS_IMG1_DARK_LVL1_0000-00.fits") == []
-    assert plan.after_crds("level3/2024B-P123_IRIS_IMG1_M-15_Y_20240924_LVL3.fits") == []
-    assert asked == ["detector", "detector", "science"]
-    for level in ("level1", "calibrations", "level2", "level3"):
-        for product in plan.products(level):
-            plan.after_crds(product)
+    group, dark = "2024B-P123_IRIS_IMG1_M-15_Y_20240924", "iris_img1_dark_20240925t010000_0.0.1"
+    wildcards = [{"name": dark}, {"obs": "2024B-P123-008_IRIS_IMG1_DARK", "exp": "0000-00"}, {"group": group}]
+    wildcards.append({"level": "level3", "product": f"{group}_LVL3"})
+    stages = ["detector", "detector", "science", "science"]
+    indexes = [plan.after_crds(SimpleNamespace(**given)) for given in wildcards]
+    assert indexes == [f"references/{stage}.json" for stage in stages]
+    assert asked == stages
+    for product in plan.products("level1", "calibrations", "level2", "level3"):
+        level, name = product.removesuffix(".fits").split("/")
+        assert plan.after_crds(SimpleNamespace(level=level, product=name)) in plan.indexes()
     assert plan.indexes() == ["references/detector.json", "references/optics.json", "references/science.json"]
 
 
@@ -178,10 +190,10 @@ def test_sky_of_an_exposure(plan):
     assert plan.sky(sky, AUTO) == ("none", [])
 
 
-def test_dithers_make_the_sky_where_there_is_no_frame_and_enough_of_them(asked):
+def test_dithers_make_the_sky_where_there_is_no_frame_and_enough_of_them(asked, ask_crds):
     scans = {f"s{k}.fits": scan("SCI", 20 + k, start=f"2024-09-25T06:0{k}:00") for k in range(4)}
     rows = build_rows(scans, INSTRUMENTS, RULES, {})
-    plan = Plan({"rows": rows, **associate(rows, RULES)}, asked.append)
+    plan = Plan({"rows": rows, **associate(rows, RULES)}, ask_crds)
     mask = "level2/masks/2024B-P123_IRIS_IMG1_M-15_Y_20240924_MASK.fits"
     assert plan.sky(science(), AUTO) == ("iterative", [mask])
     assert plan.sky(science(), AUTO | {"quality": "online"}) == ("median", [])
