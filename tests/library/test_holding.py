@@ -24,7 +24,7 @@ def test_files_are_found_by_name_in_their_place_only(cache):
     names = holding.list_names()
     assert {DARK, "ligeriri_0001.pmap"} <= set(names)
     assert not {"folder.fits", f".{DARK}.part", "iris"} & set(names)
-    assert len(holding.list_mappings("ligeriri_0001.pmap")) == 22
+    assert len(holding.list_mappings("ligeriri_0001.pmap")) == 24
     with pytest.raises(ReductionError, match="is refused"):
         holding.find("../config/ligeriri/server_config")
 

@@ -130,7 +130,7 @@ def test_procedures_of_stock_crds(ask, cache, server):
     }
     assert info["download_metadata"][DARK] == facts
     assert not {"iris_link.fits", ".hidden.fits"} & set(info["download_metadata"])
-    assert len(call(ask, "get_mapping_names", "ligeriri_0001.pmap")["result"]) == 22
+    assert len(call(ask, "get_mapping_names", "ligeriri_0001.pmap")["result"]) == 24
     answer = call(ask, "get_file_info_map", "ligeriri", [DARK, "none"], ["size", "sha1sum", "rejected", "state"])[
         "result"
     ]

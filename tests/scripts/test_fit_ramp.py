@@ -271,7 +271,7 @@ def test_nothing_is_made_of_a_file_that_changes_meanwhile(run, ramp, tmp_path, m
     monkeypatch.setattr(product, "write", write_and_change)
     result = run(ramp, "--mark-refusal")
     assert result.exit_code == 1
-    assert "ramp.fits changed meanwhile: give the command again after the transfer" in result.output
+    assert "ramp.fits changed meanwhile; when its transfer is over, give the command again" in result.output
     assert not (tmp_path / "rate.fits").exists()
 
 

@@ -28,7 +28,7 @@ def test_a_cache_is_served_until_interrupted_and_not_changed(tmp_path, monkeypat
     with subprocess.Popen(command, **options) as process:
         try:
             url = re.search(r"on (http://127.0.0.1:\d+)", process.stderr.readline())[1]
-            assert len(Server(url).list_mappings("ligeriri_0001.pmap")) == 22
+            assert len(Server(url).list_mappings("ligeriri_0001.pmap")) == 24
             os.kill(process.pid, signal.SIGINT)
             log = process.stderr.read()
         finally:

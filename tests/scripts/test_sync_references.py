@@ -71,7 +71,7 @@ def check_cache(cache, served):
             assert content == (served / name).read_bytes(), name
     if (cache / "config").exists():
         with bestrefs.session(cache) as crds:
-            assert len(crds.get_cached_mapping(CONTEXT).mapping_names()) == 22
+            assert len(crds.get_cached_mapping(CONTEXT).mapping_names()) == 24
 
 
 def list_references(cache):
