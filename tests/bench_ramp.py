@@ -32,6 +32,7 @@ from drs.variance import estimate_poisson_variance
 RATES = (0.01, 0.1, 1, 10, 100, 1000, 2000)  # e-/s
 SHORT_AND_LONG = ((2, 10), (3, 10), (5, 10), (10, 10), (100, 0.1), (100, 100))  # reads, e-/s
 N_PIX_Y_X = (512, 768)
+WARM = 8  # turns of a process, of which the first also takes new memory: a peer's turn is thirty times as long
 
 
 class Code(NamedTuple):
@@ -56,7 +57,7 @@ def parse_arguments():
     parser.add_argument("--reads", type=int, default=40)
     parser.add_argument("--size", type=int, default=1024, help="of the ramp that all codes see, pixels")
     parser.add_argument("--rows", type=int, default=256, help="that slow codes see")
-    parser.add_argument("--rounds", type=int, default=3, help="turns of a peer; this library has twice as many")
+    parser.add_argument("--rounds", type=int, default=3, help="processes of each code, in turn; a turn of a peer each")
     parser.add_argument("--large", type=int, nargs=2, default=(32, 2048), help="reads and pixels, for ours alone")
     parser.add_argument("--command", type=int, nargs="*", default=(1024, 2048, 4096), help="pixels, of 32 reads")
     return parser.parse_args()
@@ -67,9 +68,9 @@ def list_codes(arguments):
     python = arguments.peers_python
     return [
         Code("limit: memory read once (numpy max)", "limit", threads=1, turns=5),
-        Code("ours, likelihood", "likelihood", turns=2),
-        Code("ours, likelihood, 1 thread", "likelihood", threads=1, turns=2),
-        Code("ours, ols", "ols", turns=2),
+        Code("ours, likelihood", "likelihood", turns=WARM),
+        Code("ours, likelihood, 1 thread", "likelihood", threads=1, turns=WARM),
+        Code("ours, ols", "ols", turns=WARM),
         Code("stcal saturation + linearity + jump + OLS_C", "stcal_chain", python),
         Code("stcal LIKELY (fit and jumps only)", "stcal_likely", python, rows=arguments.rows),
         Code("fitramp (fit and jumps only)", "fitramp", python, rows=arguments.rows, source=arguments.fitramp),
