@@ -44,7 +44,7 @@ TARGET = "TI.20240925.01800.00.fits"  # a dark
 PACKED = "TI.20240925.21784.00.fits.gz"
 MARK = "hacked"
 WORDS = ("", "x", "-1", "0", "1E999", "9" * 25, "T", "nan", "a'b\"", "../../../tmp/x", "/etc/passwd", "~", "*", "N/A")
-WORDS += ("--output=/tmp/x", "$(touch MARK)", "`touch MARK`", "; touch MARK;", "| touch MARK", "{output}")
+WORDS += ("--output=/x", "$(touch MARK)", "`touch MARK`", "; touch MARK;", "| touch MARK", "{output}")
 WORDS += ("%s%n", "a\nb", "\x1b[31m", "é" * 40, "\u202e", "x" * 5000, "__import__('os').system('touch MARK')", "None")
 WORDS += ("{0.__class__}", "ANY")
 VALUES = (None, True, False, 0, -1, 1e308, -1e308, 10**30, 2**63, 0.1, [], {}, [[]], {"a": {}}, [None], "2024-09-25")

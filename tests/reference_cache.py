@@ -17,6 +17,7 @@ ALL_TYPES = load_types(TYPES_FILE)
 RULED = ("dq", "bias", "saturation", "nonlin", "gain", "readnoise", "dark", "flat")  # with rules of all instruments
 RULED_IRIS = ("rectmat", "trace", "wavesol")  # with rules of IRIS
 RULED_LIGER = ("trace", "wavesol")  # and of Liger
+N_MAPPING = 3 + 2 * len(RULED) + len(RULED_IRIS) + len(RULED_LIGER)  # with those of the context and two instruments
 TYPES = {kind: ALL_TYPES[kind] for kind in RULED}
 SHAPE = (6, 8)
 UNITS = {

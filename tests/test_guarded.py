@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -16,8 +17,9 @@ def call(function, tmp_path, **limits):
 
 
 def write_outside():
-    Path(f"/tmp/outside-{os.getpid()}").write_text("x")
-    Path(f"/tmp/outside-{os.getpid()}").unlink()
+    path = Path(tempfile.gettempdir()) / f"outside-{os.getpid()}"
+    path.write_text("x")
+    path.unlink()
 
 
 def test_what_ends_well_or_is_refused_is_no_violation(tmp_path):

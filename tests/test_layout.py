@@ -20,6 +20,7 @@ TOOLS += ("list_affected", "list_candidates", "update_references", "sync_referen
 TOOLS += ("verify_night", "compare_nights")
 VERBS = ("make", "calibrate", "fit", "subtract", "divide", "trace", "solve", "extract", "build", "combine", "correct")
 VERBS += ("measure", "write", "resolve", "deliver", "check", "list", "simulate")
+AFTER_ALL = {"write_record", "write_report", "check_night"}
 # What every product goes through; an edit there is a change of format, not of an algorithm.
 BORDER = {"cli", "errors", "schema", "product", "serial", "planes", "headers", "dq", "files", "image", "references"}
 CEILINGS = {
@@ -98,6 +99,12 @@ def imported_modules(path):
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("drs."):
             names.add(node.module.split(".")[1])
     return {name for name in names if (SCRIPTS / "drs" / f"{name}.py").exists()}
+
+
+def test_what_depends_on_crds_waits_for_its_answer():
+    """Snakemake otherwise starts a job with the answer of before, where an edit will change it."""
+    without = {step for step in STEPS if not re.search(r"^        after=PLAN.after_crds,", RULES[step], flags=re.M)}
+    assert without == AFTER_ALL | {"resolve_references", "write_plan", "measure_spectra", "write_maps"}
 
 
 @pytest.mark.parametrize("step", STEPS)

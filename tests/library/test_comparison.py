@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from finished_night import OBS, make_finished_night
+from finished_night import OBS
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -20,16 +20,10 @@ from drs.spectrumtable import write_spectra
 RATE = f"level1/{OBS}_LVL1_0001-00.fits"
 
 
-@pytest.fixture(scope="module")
-def first(tmp_path_factory):
-    """Return a night."""
-    return make_finished_night(tmp_path_factory.mktemp("first") / "night")
-
-
 @pytest.fixture
-def second(first, tmp_path):
+def second(finished, tmp_path):
     """Return a copy of it."""
-    return shutil.copytree(first, tmp_path / "night")
+    return shutil.copytree(finished, tmp_path / "night")
 
 
 def rewrite(night, change, **how):
@@ -38,29 +32,29 @@ def rewrite(night, change, **how):
     product.write(night / RATE, change(made), inputs=how or {"ramp": night / "raw/1.fits"})
 
 
-def test_the_same_bytes(first, second):
-    assert compare(first, second) == ({}, [], 3)
+def test_the_same_bytes(finished, second):
+    assert compare(finished, second) == ({}, [], 3)
 
 
-def test_numbers_differ_in_absolute_relative_and_sigma(first, second):
+def test_numbers_differ_in_absolute_relative_and_sigma(finished, second):
     def change(made):
         values = made.arrays["SCI"].copy()
         values[1, 2], values[3, 4] = 3.0, np.nan
         return replace(made, arrays={**made.arrays, "SCI": values, "ERR": made.arrays["ERR"] * 7})
 
     rewrite(second, change)
-    (lines,) = compare(first, second)[0].values()
+    (lines,) = compare(finished, second)[0].values()
     assert "SCI: 2 of 35 values differ, max abs 2, max rel 0.667, max sigma 0.4, 1 only in one without a value" in lines
     assert "ERR: 35 of 35 values differ, max abs 6, max rel 0.857" in lines
 
 
-def test_keywords_parameters_inputs_and_history_differ(first, second):
+def test_keywords_parameters_inputs_and_history_differ(finished, second):
     def change(made):
         made = made.with_parameters("fit_ramp", method="ols")
         return replace(made, keywords={**made.keywords, "FILTER": "J"}, wcs={"CRPIX1": 2.0}, history=("a line",))
 
     rewrite(second, change, ramp=second / "raw/2.fits")
-    lines = "\n".join(compare(first, second)[0][RATE])
+    lines = "\n".join(compare(finished, second)[0][RATE])
     for expected in (
         "keyword FILTER: Y -> J",
         "WCS CRPIX1: absent -> 2.0",
@@ -80,31 +74,31 @@ def test_flags_that_were_set_and_taken_away():
     assert compare_flags(one, one) == []
 
 
-def test_arrays_of_other_shapes_and_missing_ones(first, second):
+def test_arrays_of_other_shapes_and_missing_ones(finished, second):
     def change(made):
         flat = {name: array[:3] for name, array in made.arrays.items()}
         return replace(made, arrays={**flat, "NREADS": np.ones((3, 7), np.uint16)})
 
     rewrite(second, change)
-    lines = compare_files(first / RATE, second / RATE)
+    lines = compare_files(finished / RATE, second / RATE)
     assert {"SCI: shape (5, 7) -> (3, 7)", "NREADS: only in the second"} <= set(lines)
 
 
-def test_bytes_that_say_the_same(first, second):
+def test_bytes_that_say_the_same(finished, second):
     path = second / RATE
     path.write_bytes(
         path.read_bytes().replace(b"FILTER  = 'Y       '           /", b"FILTER  = 'Y       ' /          ", 1)
     )
-    assert path.read_bytes() != (first / RATE).read_bytes()
-    assert compare_files(first / RATE, path) == ["bytes only: keywords, parameters, inputs and numbers are the same"]
+    assert path.read_bytes() != (finished / RATE).read_bytes()
+    assert compare_files(finished / RATE, path) == ["bytes only: keywords, parameters, inputs and numbers are the same"]
 
 
-def test_products_of_one_night_only(first, second):
+def test_products_of_one_night_only(finished, second):
     (second / RATE).unlink()
     (second / "level3").mkdir()
     (second / "level3/a_CAT.ecsv").write_text("1\n")
-    differences, _, n_same = compare(first, second)
-    assert differences == {RATE: [f"only in {first}"], "level3/a_CAT.ecsv": [f"only in {second}"]}
+    differences, _, n_same = compare(finished, second)
+    assert differences == {RATE: [f"only in {finished}"], "level3/a_CAT.ecsv": [f"only in {second}"]}
     assert n_same == 2
 
 
@@ -119,13 +113,13 @@ def test_catalogues_and_spectra(tmp_path):
     assert "keyword NSOURCE: 1 -> 2" in lines
 
 
-def test_a_damaged_product_is_told(first, second):
+def test_a_damaged_product_is_told(finished, second):
     (second / RATE).write_bytes(b"text")
-    (line,) = compare_files(first / RATE, second / RATE)
+    (line,) = compare_files(finished / RATE, second / RATE)
     assert line.startswith("cannot be read as FITS (")
 
 
-def test_runs_differ_in_versions_settings_code_and_contexts(first, second):
+def test_runs_differ_in_versions_settings_code_and_contexts(finished, second):
     record = read_json(second / "run.json")
     record["versions"]["packages"]["numpy"] = "1.0"
     record["config"]["fit_ramp"]["method"] = "ols"
@@ -133,17 +127,17 @@ def test_runs_differ_in_versions_settings_code_and_contexts(first, second):
     record["code"]["files"]["Snakefile"] = "0"
     record["context"]["context"] = "ligeriri_0002.pmap"
     write_json(second / "run.json", record)
-    differences, remarks, _ = compare(first, second)
+    differences, remarks, _ = compare(finished, second)
     assert differences == {}
     told = [remark.partition(":")[0] for remark in remarks]
     assert told == ["version numpy", "code Snakefile", "setting fit_ramp", "context run"]
     (second / "run.json").unlink()
-    assert compare(first, second)[1] == [f"{second / 'run.json'} is not there: nothing is known of the run"]
+    assert compare(finished, second)[1] == [f"{second / 'run.json'} is not there: nothing is known of the run"]
 
 
-def test_a_folder_without_products_is_refused(first, tmp_path):
+def test_a_folder_without_products_is_refused(finished, tmp_path):
     with pytest.raises(ReductionError, match="holds no product"):
-        compare(first, tmp_path)
+        compare(finished, tmp_path)
 
 
 FLOATS = st.floats(width=32, allow_nan=True, allow_infinity=True)

@@ -1,5 +1,5 @@
 import pytest
-from reference_cache import make_cache
+from reference_cache import N_MAPPING, make_cache
 
 from drs.errors import ReductionError
 from drs.holding import Holding
@@ -24,7 +24,7 @@ def test_files_are_found_by_name_in_their_place_only(cache):
     names = holding.list_names()
     assert {DARK, "ligeriri_0001.pmap"} <= set(names)
     assert not {"folder.fits", f".{DARK}.part", "iris"} & set(names)
-    assert len(holding.list_mappings("ligeriri_0001.pmap")) == 24
+    assert len(holding.list_mappings("ligeriri_0001.pmap")) == N_MAPPING
     with pytest.raises(ReductionError, match="is refused"):
         holding.find("../config/ligeriri/server_config")
 

@@ -5,7 +5,7 @@ import json
 import shutil
 
 import pytest
-from finished_night import CONFIG, OBS, REPO, make_finished_night
+from finished_night import CONFIG, OBS, REPO
 
 from drs import record
 from drs.errors import ReductionError
@@ -13,12 +13,6 @@ from drs.provenance import hash_all
 from drs.record import describe_code, find_changed, list_versions, make_record, summarize_record
 
 RATE = f"level1/{OBS}_LVL1_0001-00.fits"
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """Return a finished night."""
-    return make_finished_night(tmp_path_factory.mktemp("finished") / "night")
 
 
 def test_inputs_and_products_have_their_sha256(finished):

@@ -7,7 +7,7 @@ import pytest
 from faults import serving
 from hypothesis import given
 from hypothesis import strategies as st
-from reference_cache import list_bytes, make_cache
+from reference_cache import N_MAPPING, list_bytes, make_cache
 
 from drs.errors import ReductionError
 from drs.references import mapping_path, reference_path, sha1
@@ -130,7 +130,7 @@ def test_procedures_of_stock_crds(ask, cache, server):
     }
     assert info["download_metadata"][DARK] == facts
     assert not {"iris_link.fits", ".hidden.fits"} & set(info["download_metadata"])
-    assert len(call(ask, "get_mapping_names", "ligeriri_0001.pmap")["result"]) == 24
+    assert len(call(ask, "get_mapping_names", "ligeriri_0001.pmap")["result"]) == N_MAPPING
     answer = call(ask, "get_file_info_map", "ligeriri", [DARK, "none"], ["size", "sha1sum", "rejected", "state"])[
         "result"
     ]

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 from astropy.io import fits
-from finished_night import MASTER, OBS, make_finished_night
+from finished_night import MASTER, OBS
 
 from drs.errors import ReductionError
 from drs.files import write_json
@@ -15,12 +15,6 @@ from drs.verification import verify
 RATE = f"level1/{OBS}_LVL1_0001-00.fits"
 MANIFEST = f"references/{OBS}_0001-00.json"
 PART = f"references/level1/{OBS}_0001-00.json"
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """Return a finished night that nobody damages."""
-    return make_finished_night(tmp_path_factory.mktemp("finished") / "night")
 
 
 @pytest.fixture

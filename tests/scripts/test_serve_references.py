@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 from click.testing import CliRunner
-from reference_cache import list_bytes, make_cache
+from reference_cache import N_MAPPING, list_bytes, make_cache
 
 import serve_references
 from drs.source import Server
@@ -28,7 +28,7 @@ def test_a_cache_is_served_until_interrupted_and_not_changed(tmp_path, monkeypat
     with subprocess.Popen(command, **options) as process:
         try:
             url = re.search(r"on (http://127.0.0.1:\d+)", process.stderr.readline())[1]
-            assert len(Server(url).list_mappings("ligeriri_0001.pmap")) == 24
+            assert len(Server(url).list_mappings("ligeriri_0001.pmap")) == N_MAPPING
             os.kill(process.pid, signal.SIGINT)
             log = process.stderr.read()
         finally:

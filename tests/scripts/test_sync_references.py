@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from faults import FaultyServer, serving
-from reference_cache import list_bytes, make_cache, make_request
+from reference_cache import N_MAPPING, list_bytes, make_cache, make_request
 
 import sync_references
 from drs import bestrefs, filling, references
@@ -71,7 +71,7 @@ def check_cache(cache, served):
             assert content == (served / name).read_bytes(), name
     if (cache / "config").exists():
         with bestrefs.session(cache) as crds:
-            assert len(crds.get_cached_mapping(CONTEXT).mapping_names()) == 24
+            assert len(crds.get_cached_mapping(CONTEXT).mapping_names()) == N_MAPPING
 
 
 def list_references(cache):

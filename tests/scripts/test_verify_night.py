@@ -4,17 +4,11 @@ import shutil
 
 import pytest
 from click.testing import CliRunner
-from finished_night import OBS, make_finished_night
+from finished_night import OBS
 
 from drs.files import write_json
 from drs.references import read_json
 from verify_night import main
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """Return a finished night."""
-    return make_finished_night(tmp_path_factory.mktemp("finished") / "night")
 
 
 @pytest.fixture
