@@ -166,13 +166,13 @@ def _read_clean(member, rows, shape, settings, spool):
     low = min(max(int(np.floor(places[1].min())) - 2, 0), shape[0])
     high = max(min(int(np.ceil(places[1].max())) + 4, shape[0]), low)
     if high == low:
-        blotted = np.full(values.shape, np.nan, np.float32)
+        median = np.full(values.shape, np.nan, np.float32), np.ones(values.shape, bool)
     else:
-        blotted = blot(spool.read("median", slice(low, high)), places, low)
+        median = blot(spool.read("median", slice(low, high)), places, low)
     floored = np.maximum(variance, np.float32(member.variance_floor))
     limits = {"clip_sigma": settings.clip_sigma, "clip_gradient": settings.clip_gradient}
     outlier = find_outliers(
-        (values, floored, time_s > 0), blotted, **limits, neighbour_sigma=settings.clip_neighbour_sigma
+        (values, floored, time_s > 0), median, **limits, neighbour_sigma=settings.clip_neighbour_sigma
     )
     time_s[outlier], flags[outlier] = 0, np.uint32(Flag.OUTLIER)
     part = slice(rows.start - wide.start, rows.stop - wide.start)

@@ -66,30 +66,34 @@ def test_blank_sky_has_pulls_of_width_one(changes):
     assert sums.std() == pytest.approx(correlation, rel=0.05 + 4 / np.sqrt(2 * sums.size))
 
 
-def test_hits_go_and_cores_of_stars_stay():
-    clean = make_field(5, seed=5, fwhm=1.8, spacing=36)
+def test_hits_go_wherever_they_fall():
     field = make_field(5, seed=5, fwhm=1.8, spacing=36)
-    rng, total, gone = np.random.default_rng(6), 0, 0
-    seen, flags = count_frames(field, (150, 190)), []
+    rng, seen, gone = np.random.default_rng(6), count_frames(field, (150, 190)), []
+    struck = []
     for arrays, header in zip(field.images, field.headers, strict=True):
         y, x = (rng.integers(0, length, 100) for length in arrays["SCI"].shape)
         arrays["SCI"][y, x] += arrays["ERR"][y, x] * 10 ** rng.uniform(1, 3.5, 100)
         u, v = WCS(field.grid).wcs_world2pix(*WCS(header).wcs_pix2world(x, y, 0), 0)
-        near = np.array([np.hypot(field.stars[0] - a, field.stars[1] - b).min() < 4 for a, b in zip(u, v, strict=True)])
-        u, v = np.rint(u).astype(int), np.rint(v).astype(int)
-        flags.append((v, u, (arrays["DQ"][y, x] == 0) & (seen[v, u] >= 3) & ~near))
+        place = np.rint(v).astype(int), np.rint(u).astype(int)
+        struck.append((place, (arrays["DQ"][y, x] == 0) & (seen[place] >= 3)))
     arrays, _, _ = combine_field(field)
-    for v, u, counted in flags:
-        hit = arrays["DQ"][v, u] & Flag.OUTLIER != 0
-        total, gone = total + counted.sum(), gone + (hit & counted).sum()
-    assert total > 300
-    assert gone / total >= 0.98
-    clipped, _, n_rejected = combine_field(clean)
-    kept, _, none = combine_field(clean, clip_sigma=0)
+    for place, counted in struck:
+        gone.extend((arrays["DQ"][place] & Flag.OUTLIER != 0)[counted])
+    assert len(gone) > 300
+    assert np.mean(gone) >= 0.98
+
+
+@pytest.mark.parametrize("n", [3, 4, 6])
+def test_stars_of_undersampled_images_keep_their_cores(n):
+    """FWHM of 1.8 pixels, as of IRIS in Y: 200 stars, bad pixels on some of them."""
+    field = make_field(n, seed=5, fwhm=1.8, spacing=12)
+    clipped, _, n_rejected = combine_field(field)
+    kept, _, none = combine_field(field, clip_sigma=0)
     assert none == 0
-    assert n_rejected < 1e-5 * 5 * 150 * 190
-    cores = [(round(y), round(x)) for x, y, _ in clean.stars.T]
+    assert n_rejected < 2e-5 * n * 150 * 190
+    cores = [(round(y), round(x)) for x, y, _ in field.stars.T]
     ratios = np.array([clipped["SCI"][place] / kept["SCI"][place] for place in cores])
+    assert len(ratios) > 100
     assert np.abs(ratios - 1).max() < 1e-3
 
 
