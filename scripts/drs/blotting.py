@@ -7,6 +7,13 @@ NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))
 AROUND = (*NEIGHBOURS, (-1, -1), (-1, 1), (1, -1), (1, 1))
 # The core of a star whose median is known at some of its pixels only is up to 5 steps above what the others say.
 GUESS = 5.0
+# Linear interpolation spreads light by 1/6 pixel^2 along each axis in the mean of all phases: taken back by half that
+# part of the second derivative.
+SMOOTHING = 1 / 12
+# Errors of that: parts of the largest step and of what is taken back. Fluxes of bright stars have chi-square 0.9 .. 1.2
+# with them, at FWHM of 1.8 and 2.6 pixels and with 0.3 % of bad pixels.
+STEP_ERROR, SMOOTHING_ERROR = 0.03, 1.0
+LEAST_AROUND = 6  # of the eight pixels around a lost one: wider gaps are no dead pixels but no part of the image
 
 
 def blot(median, places, first):
@@ -72,6 +79,73 @@ def find_outliers(frame, median, *, clip_sigma, clip_gradient, neighbour_sigma):
     return outlier
 
 
+def estimate_lost(median, lost, *, noise2, n_frame):
+    """Return what the median of all images says of pixels that an image has lost: values, variance and where.
+
+    An image without a pixel in a star samples it in other phases than all do: the mosaic has another mean there than
+    the sum of the star asks for, by many errors where it is bright. With the median in place of the pixel, and the
+    rest of the image as measured, less is lost. Nothing is estimated where the median is guessed or the gap is wide.
+
+    Parameters
+    ----------
+    median : tuple
+        Of `blot`.
+    lost : ndarray, bool, (n_row, nx)
+    noise2 : float
+        Variance of a pixel of blank sky.
+    n_frame : int
+        Images of which the median is made.
+
+    Returns
+    -------
+    values, variance : ndarray, float32, (n_row, nx)
+        0 where nothing is estimated. With this variance, taken as independent, the mean of all images has that of the
+        mean of the others; and the error of the estimate besides.
+    estimated : ndarray, bool, (n_row, nx)
+    """
+    blotted, guessed = median
+    estimated = np.zeros(lost.shape, np.bool_)
+    values, variance = np.zeros(lost.shape, np.float32), np.zeros(lost.shape, np.float32)
+    noise2 = noise2 * (2 * n_frame - 1) / (n_frame - 1)
+    _estimate_kernel(blotted, lost, guessed, noise2, (values, variance, estimated))
+    return values, variance, estimated
+
+
+@njit(cache=True, error_model="numpy")
+def _steepness_kernel(image, y, x):
+    """Return the largest step of an image from a pixel to one of the eight around it."""
+    steep = 0.0
+    for dy, dx in AROUND:
+        if 0 <= y + dy < image.shape[0] and 0 <= x + dx < image.shape[1]:
+            step = abs(image[y + dy, x + dx] - image[y, x])
+            if step > steep:  # not where the neighbour is NaN
+                steep = step
+    return steep
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def _estimate_kernel(blotted, lost, guessed, noise2, made):
+    """Fill values, variances and where they are estimated; rows are independent."""
+    values, variance, estimated = made
+    ny, nx = blotted.shape
+    for y in prange(ny):
+        for x in range(nx):
+            if not lost[y, x] or guessed[y, x]:
+                continue
+            n = 0
+            for dy, dx in AROUND:
+                n += 0 <= y + dy < ny and 0 <= x + dx < nx and not lost[y + dy, x + dx]
+            if n < LEAST_AROUND:
+                continue
+            bend = 0.0
+            for dy, dx in NEIGHBOURS:
+                if 0 <= y + dy < ny and 0 <= x + dx < nx and not np.isnan(blotted[y + dy, x + dx]):
+                    bend += blotted[y + dy, x + dx] - blotted[y, x]
+            sharpening, step = SMOOTHING * bend, _steepness_kernel(blotted, y, x)
+            estimated[y, x], values[y, x] = True, blotted[y, x] - sharpening
+            variance[y, x] = noise2 + (STEP_ERROR * step) ** 2 + (SMOOTHING_ERROR * sharpening) ** 2
+
+
 @njit(cache=True, error_model="numpy")
 def _weigh_kernel(t, weights):
     """Fill the weights of four neighbouring pixels (Keys' cubic convolution, a = -1/2)."""
@@ -134,13 +208,7 @@ def _measure_excess_kernel(values, variance, usable, median, clip_gradient, exce
             excess[y, x] = -1.0
             if not usable[y, x] or np.isnan(blotted[y, x]):
                 continue
-            steep = 0.0
-            for dy, dx in AROUND:
-                if 0 <= y + dy < ny and 0 <= x + dx < nx:
-                    step = abs(blotted[y + dy, x + dx] - blotted[y, x])
-                    if step > steep:  # not where the neighbour is NaN
-                        steep = step
-            tolerance = clip_gradient * steep * (GUESS if guessed[y, x] else 1.0)
+            tolerance = clip_gradient * _steepness_kernel(blotted, y, x) * (GUESS if guessed[y, x] else 1.0)
             over = abs(values[y, x] - blotted[y, x]) - tolerance
             excess[y, x] = over / np.sqrt(variance[y, x])
 

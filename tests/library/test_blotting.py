@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from drs.blotting import blot, find_outliers
+from drs.blotting import blot, estimate_lost, find_outliers
 
 SHAPE = (13, 19)
 OPTIONS = {"clip_sigma": 5.0, "clip_gradient": 0.8, "neighbour_sigma": 3.0}
@@ -102,3 +102,21 @@ def test_what_cannot_be_judged_is_kept():
     assert not find_outliers((*planes, usable), median, **OPTIONS | {"clip_sigma": 0}).any()
     with pytest.raises(ValueError, match="differ"):
         find_outliers((*planes, usable[1:]), median, **OPTIONS)
+
+
+def test_a_lost_pixel_is_estimated_from_the_median_and_a_wide_gap_is_not():
+    """A paraboloid smoothed by 1/6 pixel^2 along each axis, as its median is, is sharp again."""
+    y, x = np.indices(SHAPE, float)
+    sharp = 500 - 3 * (y - 6) ** 2 - 2 * (x - 9) ** 2
+    smooth = sharp - 6 / 12 - 4 / 12
+    lost = np.zeros(SHAPE, bool)
+    lost[6, 9] = lost[3, 3] = True
+    lost[8:11, 12:16] = True
+    guessed = np.zeros(SHAPE, bool)
+    guessed[3, 3] = True
+    values, variance, estimated = estimate_lost((smooth.astype("f4"), guessed), lost, noise2=2.0, n_frame=4)
+    assert np.argwhere(estimated).tolist() == [[6, 9]]
+    assert values[6, 9] == pytest.approx(sharp[6, 9], abs=1e-3)
+    # mean of 4 with this one has the variance of the mean of 3 others: (3 s2 + v) / 16 = s2 / 3; largest step 5
+    assert variance[6, 9] == pytest.approx(2.0 * 7 / 3 + (0.03 * 5) ** 2 + (10 / 12) ** 2, rel=1e-5)
+    assert not values[~estimated].any()
