@@ -33,7 +33,7 @@ FAINTEST_E_PER_S = 500  # stars below are not measured to 0.5 %
 
 
 class Star(NamedTuple):
-    """A star of a mosaic: light in an aperture over that of the truth, its error, and its distance from the true place."""
+    """A star of a mosaic: light in an aperture over the true one, the error of that, distance from the true place."""
 
     ratio: float
     error: float
@@ -200,9 +200,8 @@ def format_table(night):
             pulls = measure(night, *detector)
             numbers = f"{pulls.size:>8} {pulls.mean():>+8.4f} {pulls.std():>7.4f} {np.abs(pulls).max():>8.2f}"
             lines.append(f"{' '.join(detector):<10} {name:<24} {numbers}")
-    lines.append(
-        f"{'detector':<10} {'stars':>6} {'flux ratio - 1':>16} {'its error':>10} {'chi-square':>10} {'largest offset [pix]':>22}"
-    )
+    titles = f"{'flux ratio - 1':>16} {'its error':>10} {'chi-square':>10} {'largest offset [pix]':>22}"
+    lines.append(f"{'detector':<10} {'stars':>6} {titles}")
     for detector in detectors:
         stars = measure_stars(night, *detector)
         ratio, error = (np.array([getattr(star, name) for star in stars]) for name in ("ratio", "error"))
