@@ -73,7 +73,8 @@ def find_outliers(frame, median, *, clip_sigma, clip_gradient, neighbour_sigma):
     if not clip_sigma:
         return np.zeros(values.shape, bool)
     excess = np.empty(values.shape, np.float32)
-    _measure_excess_kernel(values, variance, usable, tuple(median), float(clip_gradient), excess)
+    limits = float(clip_gradient), min(float(clip_sigma), float(neighbour_sigma))
+    _measure_excess_kernel(values, variance, usable, tuple(median), limits, excess)
     outlier = np.empty(values.shape, bool)
     _mark_kernel(excess, float(clip_sigma), float(neighbour_sigma), outlier)
     return outlier
@@ -199,18 +200,21 @@ def _blot_kernel(median, places, first, blotted, guessed):
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
-def _measure_excess_kernel(values, variance, usable, median, clip_gradient, excess):
-    """Fill how far each pixel is from the blotted median beyond the tolerance of its gradient, in errors."""
-    blotted, guessed = median
+def _measure_excess_kernel(values, variance, usable, median, limits, excess):
+    """Fill how far each pixel is from the blotted median beyond the tolerance of its gradient, in errors.
+
+    `limits`: the part of the gradient, and the least distance in errors that is looked at; 0 below.
+    """
+    (blotted, guessed), (clip_gradient, least) = median, limits
     ny, nx = values.shape
     for y in prange(ny):
         for x in range(nx):
-            excess[y, x] = -1.0
-            if not usable[y, x] or np.isnan(blotted[y, x]):
+            excess[y, x] = 0.0
+            difference = abs(values[y, x] - blotted[y, x])
+            if not usable[y, x] or not difference**2 > least**2 * variance[y, x]:  # nor where the median is NaN
                 continue
             tolerance = clip_gradient * _steepness_kernel(blotted, y, x) * (GUESS if guessed[y, x] else 1.0)
-            over = abs(values[y, x] - blotted[y, x]) - tolerance
-            excess[y, x] = over / np.sqrt(variance[y, x])
+            excess[y, x] = (difference - tolerance) / np.sqrt(variance[y, x])
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
