@@ -83,7 +83,7 @@ def test_make_test_runs_every_test():
     (named,) = re.findall(r"^TESTS \?= (.*)$", (REPO / "Makefile").read_text(), flags=re.M)
     named = re.sub(r"\$\(wildcard (\S+)\)", r"\1", named).split()
     run = {path for name in named for found in REPO.glob(name) for path in [found, *found.rglob("test_*.py")]}
-    assert {path for path in (REPO / "tests").rglob("test_*.py")} <= run
+    assert set((REPO / "tests").rglob("test_*.py")) <= run
 
 
 def test_sections_of_the_configuration_are_steps():
