@@ -176,7 +176,9 @@ def _read_clean(member, rows, shape, settings, spool, n_frame):
         (values, floored, time_s > 0), median, **limits, neighbour_sigma=settings.clip_neighbour_sigma
     )
     time_s[outlier], flags[outlier] = 0, np.uint32(Flag.OUTLIER)
-    filled, noise2, estimated = estimate_lost(median, time_s == 0, noise2=member.variance_floor, n_frame=n_frame)
+    # images whose pixels saturate are the brighter ones: the others say too little
+    lost = (time_s == 0) & (member.planes["DQ"].read(wide) & np.uint32(Flag.SATURATED) == 0)
+    filled, noise2, estimated = estimate_lost(median, lost, noise2=member.variance_floor, n_frame=n_frame)
     values[estimated], variance[estimated] = filled[estimated], noise2[estimated]
     time_s[estimated] = member.time_s
     flags[estimated] |= ESTIMATED

@@ -134,9 +134,10 @@ def test_a_bad_pixel_in_the_core_of_a_star_is_estimated_and_not_counted():
     assert abs(np.nanmedian(change / field.stars[2])) < 0.002
 
 
-def test_a_wide_gap_is_not_filled():
+def test_a_wide_gap_and_a_saturated_pixel_are_not_filled():
     field = make_field(4, seed=3, bad=0)
     field.images[1]["DQ"][40:60, 50:90] = 1
+    field.images[2]["DQ"][80, 70] = Flag.SATURATED | Flag.DO_NOT_USE
     arrays, _, _ = combine_field(field)
     assert (arrays["DQ"] & Flag.FLUX_ESTIMATED).sum() == 0
     assert (arrays["CON"] == 3).sum() > 700
