@@ -6,7 +6,7 @@ import numpy as np
 from astropy.table import Table
 from astropy.time import Time
 
-from drs.errors import ReductionError
+from drs.errors import ReductionError, is_of_machine
 
 SYSTEMS = ("VEGA", "AB")
 # names in the archive of Gaia stand beside ours
@@ -60,6 +60,8 @@ def read_catalogue(path, *, filter_name=None):
             table = table[np.char.strip(np.asarray(table["filter"], dtype=str)) == filter_name]
         columns = {name: _read_column(table, name) for name in NAMES}
     except (OSError, ValueError, TypeError, KeyError) as error:
+        if is_of_machine(error):
+            raise
         raise ReductionError(f"{path} cannot be read as a table of stars ({error}); give ECSV, CSV or FITS") from error
     if missing := [name for name in ("ra_deg", "dec_deg") if not _find_name(table, name)]:
         raise ReductionError(f"{path} has no column {', '.join(missing)}: it has {', '.join(table.colnames)}")

@@ -10,7 +10,7 @@ from scipy import fft
 from scipy.ndimage import convolve, gaussian_filter
 from scipy.spatial import cKDTree
 
-from drs.errors import ReductionError
+from drs.errors import ReductionError, is_of_machine
 
 COLUMNS = ("expnum", "east_arcsec", "north_arcsec")
 MATCH_PIX = 1.5
@@ -45,6 +45,8 @@ def read_offsets(path):
     try:
         table = Table.read(path, format="ascii.ecsv")
     except (OSError, ValueError, KeyError) as error:
+        if is_of_machine(error):
+            raise
         raise ReductionError(
             f"{path} cannot be read as ECSV ({error}); expected columns {', '.join(COLUMNS)}"
         ) from error
