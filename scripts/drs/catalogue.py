@@ -3,8 +3,6 @@
 from typing import NamedTuple
 
 import numpy as np
-from astropy.table import Table
-from astropy.time import Time
 
 from drs.errors import ReductionError, is_of_machine
 
@@ -54,6 +52,8 @@ def read_catalogue(path, *, filter_name=None):
     filter_name : str, optional
         None takes all rows.
     """
+    from astropy.table import Table  # slow to import; only with a catalogue
+
     try:
         table = Table.read(path)
         if "filter" in table.colnames and filter_name is not None:
@@ -87,6 +87,8 @@ def _check_motions(stars, path):
 
 def move_to_date(stars, date):
     """Return stars at the places where their proper motions, linear, bring them by a date (ISO, UTC)."""
+    from astropy.time import Time
+
     year = float(Time(date, scale="tt").jyear)  # UTC is not known far ahead; a minute does not matter
     years = np.where(np.isfinite(stars.epoch_yr), year - stars.epoch_yr, 0.0)
     dec = stars.dec_deg + stars.pm_dec_mas_per_yr * years / MAS_PER_DEG
