@@ -1,7 +1,7 @@
 """Where the time of a real night of many small exposures goes: `python tests/bench_jobs.py [--exposures 200]`.
 
-The tiny night's darks and flats, and its science exposures again and again as fields of four dithers, are reduced on two
-cores from an empty folder. Printed: jobs, wall time, and per job the CPU time of Snakemake itself, of starting the
+The tiny night's darks and flats, and its science exposures again and again as fields of four dithers, are reduced on
+two cores from an empty folder. Printed: jobs, wall time, and per job the CPU time of Snakemake itself, of starting the
 scripts (Python, imports, as `--help` takes), and of the rest: shells, kernels loaded, the reduction. `trivial` is
 Snakemake with as many jobs of one `touch`, one file in and one out, in the same minute: the floor.
 """
@@ -21,12 +21,19 @@ from astropy.io import fits
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "scripts")]
 
-from bench_night import TRIVIAL
 from runs import REPO, simulate
 
 DARKS = ("TI.20240925.018*.00.fits", "TI.20240925.01984.00.fits", "TI.20240925.02076.00.fits")
 FLATS = ("TI.20240924.8*.00.fits",)
 DITHERS = ("21600", "21692", "21876", "21968")
+TRIVIAL = """
+rule all:
+    input: expand("made/{i}", i=range(N))
+rule make:
+    input: "raw/{i}"
+    output: "made/{i}"
+    shell: "touch {output}"
+"""
 # Snakemake, and what it and its children took.
 TIMED = (
     "import atexit, json, os, resource; from snakemake import cli\n"
@@ -75,13 +82,10 @@ def run_timed(folder, snakefile, cores):
 def measure_start(script):
     """Return the CPU time in s of a script's start, the least of three."""
     command = [sys.executable, str(REPO / f"scripts/{script}.py"), "--help"]
+    silent = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
     times = []
     for _ in range(3):
-        with open(os.devnull, "w") as nowhere:
-            process = os.posix_spawn(
-                command[0], command, dict(os.environ), file_actions=[(os.POSIX_SPAWN_DUP2, nowhere.fileno(), 1)]
-            )
-            _, _, usage = os.wait4(process, 0)
+        _, _, usage = os.wait4(os.posix_spawn(command[0], command, dict(os.environ), file_actions=silent), 0)
         times.append(usage.ru_utime + usage.ru_stime)
     return min(times)
 
@@ -102,7 +106,7 @@ def read_benchmarks(night):
 def main(exposures, cores, folder):
     """Print the table."""
     with TemporaryDirectory() as temporary:
-        folder = folder or Path(temporary)
+        folder = (folder or Path(temporary)).resolve()
         night = make_night(folder, exposures)
         wall_s, own_s, jobs_s = run_timed(night, REPO / "Snakefile", cores)
         times = read_benchmarks(night)
