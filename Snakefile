@@ -4,11 +4,15 @@ Run in a night's directory (`snakemake -s REPO/Snakefile -d NIGHT`) that holds `
 (overrides of config/config.yaml) and `exposures.yaml` (exclusions, corrections). README.md says more.
 """
 
+import inspect
+from functools import cache
 from pathlib import Path
 
 from snakemake.utils import min_version
 
 min_version("9.27")
+# Snakemake asks what parameters each function of a rule has two or three times for each job: a tenth of a plan's time.
+inspect.signature = cache(inspect.signature)
 
 
 configfile: f"{workflow.basedir}/config/config.yaml"

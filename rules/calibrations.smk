@@ -41,7 +41,7 @@ rule make_dark:
             {params.rates:q} \
             --useafter {params.useafter:q} \
             {params.minimum} \
-            {params.options:q} \
+            {params.options} \
             --mark-refusal \
             --output {output.dark:q} \
             >{log:q} 2>&1
@@ -101,7 +101,7 @@ rule make_flat:
             --night-cache {params.night_cache:q} \
             --useafter {params.useafter:q} \
             {params.minimum} \
-            {params.options:q} \
+            {params.options} \
             --mark-refusal \
             --output {output.flat:q} \
             >{log:q} 2>&1
@@ -152,7 +152,7 @@ rule make_sky:
             --cache {params.cache:q} \
             --night-cache {params.night_cache:q} \
             {params.minimum} \
-            {params.options:q} \
+            {params.options} \
             --mark-refusal \
             --output {output.sky:q} \
             >{log:q} 2>&1

@@ -55,7 +55,7 @@ rule make_rectmat:
             --night-cache {params.night_cache:q} \
             --instrument {input.instrument:q} \
             --useafter {params.useafter:q} \
-            {params.options:q} \
+            {params.options} \
             --mark-refusal \
             --output {output.rectmat:q} \
             >{log:q} 2>&1

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from functools import cache
 
-from snakemake.exceptions import WorkflowError
+from snakemake.exceptions import IncompleteCheckpointException, WorkflowError
 
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
@@ -43,12 +43,11 @@ def source(*names):
 def find_night():
     """Return the night's plan; the main process brings it up to date first, jobs only read it."""
     if workflow.is_main_process:
-        command = [sys.executable, source("list_exposures"), "--raw=raw", "--exposures=exposures.yaml"]
-        command += ["--plan=plan", "--manifests=references"]
-        command += [f"--associations={config['associations'] or f'{CONFIG}/associations.yaml'}"]
-        command += [f"--instruments={CONFIG}/instruments", f"--cache={CACHE}"]
-        command += [f"--override={json.dumps(config['override'])}"]
-        command += [f"--context={config['crds']['context']}"] if config["crds"]["context"] else []
+        stated = {"raw": "raw", "exposures": "exposures.yaml", "plan": "plan", "manifests": "references"}
+        stated |= {"associations": config["associations"] or f"{CONFIG}/associations.yaml", "cache": CACHE}
+        stated |= {"instruments": f"{CONFIG}/instruments", "override": json.dumps(config["override"])}
+        stated |= {"context": config["crds"]["context"]} if config["crds"]["context"] else {}
+        command = [sys.executable, source("list_exposures"), *shlex.split(options(stated))]
         run = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if run.returncode:
             raise WorkflowError(run.stderr.strip().removeprefix("Error: "))
@@ -57,12 +56,15 @@ def find_night():
 
 
 @cache
-def ask_crds(stage):
+def ask_crds(stage, n_answered):
     """Ask CRDS for the references of a stage: a checkpoint, so that the plan can depend on its answer, the index."""
-    return ancient(checkpoints.resolve_references.get(stage=stage).output.index)
+    try:
+        return ancient(checkpoints.resolve_references.get(stage=stage).output.index)
+    except IncompleteCheckpointException as waiting:
+        return waiting
 
 
-PLAN = Plan(find_night(), ask_crds)
+PLAN = Plan(find_night(), lambda stage: ask_crds(stage, len(checkpoints.created_output)))
 
 if not workflow.deployment_settings.deployment_method:  # without conda, jobs take the Python that runs Snakemake
     shell.prefix(f"PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")

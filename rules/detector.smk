@@ -42,7 +42,7 @@ rule make_bias:
     shell:
         """
         NUMBA_NUM_THREADS={threads} python {input.script:q} {params.members:q} \
-            --manifest {input.manifest:q} {params.common:q} {params.options:q} \
+            --manifest {input.manifest:q} {params.common} {params.options} \
             --mark-refusal --output {output.bias:q} >{log:q} 2>&1
         """
 
@@ -78,7 +78,7 @@ rule make_saturation:
     shell:
         """
         NUMBA_NUM_THREADS={threads} python {input.script:q} {params.members:q} \
-            --manifest {input.manifest:q} {params.common:q} {params.options:q} \
+            --manifest {input.manifest:q} {params.common} {params.options} \
             --mark-refusal --output {output.saturation:q} >{log:q} 2>&1
         """
 
@@ -115,6 +115,6 @@ rule make_nonlin:
     shell:
         """
         NUMBA_NUM_THREADS={threads} python {input.script:q} {params.members:q} --saturation {input.saturation:q} \
-            --manifest {input.manifest:q} {params.common:q} {params.options:q} \
+            --manifest {input.manifest:q} {params.common} {params.options} \
             --mark-refusal --output {output.nonlin:q} >{log:q} 2>&1
         """

@@ -56,7 +56,7 @@ rule make_trace:
             --cache {params.cache:q} \
             --night-cache {params.night_cache:q} \
             --useafter {params.useafter:q} \
-            {params.options:q} \
+            {params.options} \
             --mark-refusal \
             --output {output.trace:q} \
             >{log:q} 2>&1
@@ -115,7 +115,7 @@ rule make_wavesol:
             --night-cache {params.night_cache:q} \
             {params.lists:q} \
             --useafter {params.useafter:q} \
-            {params.options:q} \
+            {params.options} \
             --mark-refusal \
             --output {output.wavesol:q} \
             >{log:q} 2>&1

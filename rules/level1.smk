@@ -8,6 +8,7 @@ OUTPUTS:
 STEPS: fit_ramp (flags, saturation, bias, reference pixels, non-linearity, gain, jumps, fit)
 """
 
+SEEING = config["fit_ramp"]["seeing"]
 LISTED = ("seeing", "chi_square", "skip_steps")  # no plain options
 
 
@@ -17,7 +18,7 @@ rule fit_ramp:
         ramp=PLAN.raw,
         after=PLAN.after_crds,
         manifest=PLAN.level1_references,
-        seeing=lambda wildcards: PLAN.seeing(wildcards, config["fit_ramp"]["seeing"]),
+        seeing=(lambda wildcards: PLAN.seeing(wildcards, SEEING)) if SEEING else [],
         script=source("fit_ramp"),
         library=source(
             *("drs/chain", "drs/detector", "drs/exposure", "drs/jumps", "drs/pixels", "drs/ramp", "drs/ramp_lanes"),
@@ -37,31 +38,21 @@ rule fit_ramp:
         **NEEDS.of("fit_ramp"),
     params:
         options=options({key: value for key, value in config["fit_ramp"].items() if key not in LISTED}),
-        corrections=lambda wildcards: json.dumps(PLAN.exposure(wildcards)["corrections"], sort_keys=True),
-        dropped=lambda wildcards: json.dumps(PLAN.exposure(wildcards)["dropped"]),
-        notes=lambda wildcards: [f"--note={note}" for note in PLAN.exposure(wildcards)["notes"]],
-        identity=lambda wildcards: json.dumps(PLAN.identity(wildcards), sort_keys=True),
-        readout=lambda wildcards: options(PLAN.readout(wildcards)),
+        exposure=PLAN.exposure_options,
         cache=CACHE,
         night_cache=NIGHT_CACHE,
-        ramp=lambda wildcards: PLAN.ramp_option(wildcards),
-        seeing=lambda wildcards, input: [f"--seeing={path}" for path in input.seeing],
+        seeing=(lambda wildcards, input: [f"--seeing={path}" for path in input.seeing]) if SEEING else [],
         skip_steps=[f"--skip-step={step}" for step in config["fit_ramp"]["skip_steps"]],
         chi_square="--chi-square" if config["fit_ramp"]["chi_square"] else "",
     shell:
         """
         NUMBA_NUM_THREADS={threads} python {input.script:q} \
-            {params.ramp:q} \
+            {params.exposure} \
             --manifest {input.manifest:q} \
             --cache {params.cache:q} \
             --night-cache {params.night_cache:q} \
-            --corrections {params.corrections:q} \
-            --drop {params.dropped:q} \
-            {params.notes:q} \
-            {params.options:q} \
-            {params.readout:q} \
+            {params.options} \
             {params.seeing:q} \
-            --keys {params.identity:q} \
             {params.skip_steps:q} {params.chi_square} \
             --mark-refusal \
             --output {output.rate:q} \

@@ -75,7 +75,7 @@ rule extract_cube:
             {params.sky:q} \
             --sky-method {params.sky_method:q} \
             --method {params.method:q} \
-            {params.options:q} \
+            {params.options} \
             --mark-refusal \
             --output {output.cube:q} \
             >{log:q} 2>&1
@@ -151,7 +151,7 @@ rule extract_slices:
             {params.sky:q} \
             {params.frame:q} \
             --sky-method {params.sky_method:q} \
-            {params.options:q} \
+            {params.options} \
             --mark-refusal \
             --output {output.cube:q} \
             >{log:q} 2>&1

@@ -12,6 +12,7 @@ STEPS: make_object_mask, calibrate_image (dark, flat, sky, cosmic rays, wcs, ast
 
 SKY = {key: value for key, value in config["calibrate_image"].items() if key.startswith("sky_")}
 GIVEN = ("sky", "astrometry_catalogue")  # not as they stand
+ASTROMETRY = [path for path in [config["calibrate_image"]["astrometry_catalogue"]] if path]
 SKY_SETTINGS = {"quality": config["quality"], "sky": config["calibrate_image"]["sky"], **SKY}
 
 
@@ -61,8 +62,8 @@ rule make_object_mask:
             --cache {params.cache:q} \
             --night-cache {params.night_cache:q} \
             --instrument {input.instrument:q} \
-            {params.options:q} \
-            {params.sky:q} \
+            {params.options} \
+            {params.sky} \
             --mark-refusal \
             --output {output.mask:q} \
             >{log:q} 2>&1
@@ -72,13 +73,11 @@ rule make_object_mask:
 rule calibrate_image:
     """Calibrate one imager exposure: dark, flat, sky, coordinates."""
     input:
+        unpack(lambda wildcards: PLAN.sky_inputs(wildcards, SKY_SETTINGS)),
         rate="level1/{obs}_LVL1_{exp}.fits",
         after=PLAN.after_crds,
         manifest=PLAN.level2_references,
-        sky=lambda wildcards: PLAN.sky(wildcards, SKY_SETTINGS)[1],
-        dithers=lambda wildcards: PLAN.rates_of(PLAN.dithers(wildcards, SKY_SETTINGS)),
-        dither_manifests=lambda wildcards: PLAN.references_of(PLAN.dithers(wildcards, SKY_SETTINGS)),
-        astrometry=[path for path in [config["calibrate_image"]["astrometry_catalogue"]] if path],
+        astrometry=ASTROMETRY,
         instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument(wildcards)}.yaml",
         script=source("calibrate_image"),
         library=source(
@@ -112,13 +111,13 @@ rule calibrate_image:
     resources:
         **NEEDS.of("calibrate_image"),
     params:
-        sky=lambda wildcards, input: [f"--{'mask' if input.dithers else 'sky'}={path}" for path in input.sky],
-        dithers=lambda wildcards, input: [
+        sky=lambda wildcards, input: [
+            *(f"--{'mask' if input.dithers else 'sky'}={path}" for path in input.sky),
             *(f"--dither={path}" for path in input.dithers),
             *(f"--dither-manifest={path}" for path in input.dither_manifests),
         ],
         sky_method=lambda wildcards: PLAN.sky(wildcards, SKY_SETTINGS)[0],
-        astrometry=lambda wildcards, input: [f"--astrometry-catalogue={path}" for path in input.astrometry],
+        astrometry=[f"--astrometry-catalogue={path}" for path in ASTROMETRY],
         options=options({key: value for key, value in config["calibrate_image"].items() if key not in GIVEN}),
         cache=CACHE,
         night_cache=NIGHT_CACHE,
@@ -131,10 +130,9 @@ rule calibrate_image:
             --night-cache {params.night_cache:q} \
             --instrument {input.instrument:q} \
             {params.sky:q} \
-            {params.dithers:q} \
             --sky-method {params.sky_method:q} \
             {params.astrometry:q} \
-            {params.options:q} \
+            {params.options} \
             --mark-refusal \
             --output {output.image:q} \
             >{log:q} 2>&1

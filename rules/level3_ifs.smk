@@ -16,7 +16,7 @@ rule combine_cubes:
     input:
         cubes=lambda wildcards: PLAN.images(wildcards.group),
         after=PLAN.after_crds,
-        offsets=lambda wildcards: PLAN.offsets(config["combine_cubes"]["offsets"]),
+        offsets=PLAN.offsets(config["combine_cubes"]["offsets"]),
         script=source("combine_cubes"),
         library=source(
             "drs/alignment",
@@ -54,7 +54,7 @@ rule combine_cubes:
         """
         NUMBA_NUM_THREADS={threads} python {input.script:q} \
             {params.cubes:q} \
-            {params.options:q} \
+            {params.options} \
             --mark-refusal \
             --output {output.combined:q} \
             >{log:q} 2>&1
@@ -101,7 +101,7 @@ rule measure_spectra:
         python {input.script:q} \
             --cube {input.cube:q} \
             {params.positions:q} \
-            {params.options:q} \
+            {params.options} \
             --preview {output.preview:q} \
             --output {output.spectra:q} \
             >{log:q} 2>&1
@@ -140,7 +140,7 @@ rule write_maps:
         """
         python {input.script:q} \
             --cube {input.cube:q} \
-            {params.options:q} \
+            {params.options} \
             --output {output.maps:q} \
             >{log:q} 2>&1
         """

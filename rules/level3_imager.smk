@@ -14,7 +14,7 @@ rule combine_images:
     input:
         images=lambda wildcards: PLAN.images(wildcards.group),
         after=PLAN.after_crds,
-        offsets=lambda wildcards: PLAN.offsets(config["combine_images"]["offsets"]),
+        offsets=PLAN.offsets(config["combine_images"]["offsets"]),
         script=source("combine_images"),
         library=source(
             "drs/alignment",
@@ -49,7 +49,7 @@ rule combine_images:
         """
         NUMBA_NUM_THREADS={threads} python {input.script:q} \
             {params.images:q} \
-            {params.options:q} \
+            {params.options} \
             {params.mosaic:q} \
             --mark-refusal \
             --output {output.mosaic:q} \
@@ -80,7 +80,7 @@ rule measure_sources:
         """
         python {input.script:q} \
             --mosaic {input.mosaic:q} \
-            {params.options:q} \
+            {params.options} \
             --output {output.catalog:q} \
             >{log:q} 2>&1
         """

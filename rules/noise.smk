@@ -46,7 +46,7 @@ rule make_gain:
     shell:
         """
         NUMBA_NUM_THREADS={threads} python {input.script:q} {params.members:q} {params.darks:q} {params.minimum_dark} \
-            --manifest {input.manifest:q} {params.common:q} {params.options:q} \
+            --manifest {input.manifest:q} {params.common} {params.options} \
             --mark-refusal --output {output.gain:q} >{log:q} 2>&1
         """
 
@@ -83,7 +83,7 @@ rule make_readnoise:
     shell:
         """
         NUMBA_NUM_THREADS={threads} python {input.script:q} {params.members:q} --gain {input.gain:q} \
-            --manifest {input.manifest:q} {params.common:q} {params.options:q} \
+            --manifest {input.manifest:q} {params.common} {params.options} \
             --mark-refusal --output {output.noise:q} >{log:q} 2>&1
         """
 
@@ -125,6 +125,6 @@ rule make_dq:
     shell:
         """
         NUMBA_NUM_THREADS={threads} python {input.script:q} {params.members:q} {params.rates:q} {params.flats:q} {params.minimum_flat} \
-            --manifest {input.manifest:q} {params.common:q} {params.options:q} \
+            --manifest {input.manifest:q} {params.common} {params.options} \
             --mark-refusal --output {output.dq:q} >{log:q} 2>&1
         """

@@ -57,7 +57,7 @@ rule make_distortion:
             --night-cache {params.night_cache:q} \
             --useafter {params.useafter:q} \
             {params.minimum} \
-            {params.options:q} \
+            {params.options} \
             --mark-refusal \
             --output {output.distortion:q} \
             >{log:q} 2>&1
@@ -97,7 +97,7 @@ rule make_photometry:
             {params.catalogue:q} \
             --useafter {params.useafter:q} \
             {params.minimum} \
-            {params.options:q} \
+            {params.options} \
             --mark-refusal \
             --output {output.photometry:q} \
             >{log:q} 2>&1

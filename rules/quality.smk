@@ -36,7 +36,7 @@ rule measure_quality:
         """
         python {input.script:q} \
             --product {input.product:q} \
-            {params.options:q} \
+            {params.options} \
             --output {output.quality:q} \
             >{log:q} 2>&1
         """
@@ -65,7 +65,7 @@ rule write_preview:
         """
         python {input.script:q} \
             --product {input.product:q} \
-            {params.options:q} \
+            {params.options} \
             --output {output.preview:q} \
             >{log:q} 2>&1
         """

@@ -53,7 +53,7 @@ rule make_telluric:
             {params.cubes:q} \
             --useafter {params.useafter:q} \
             {params.minimum} \
-            {params.options:q} \
+            {params.options} \
             --mark-refusal \
             --output {output.telluric:q} \
             >{log:q} 2>&1
@@ -109,7 +109,7 @@ rule make_sensitivity:
             {params.standard:q} \
             --useafter {params.useafter:q} \
             {params.minimum} \
-            {params.options:q} \
+            {params.options} \
             --mark-refusal \
             --output {output.flux:q} \
             >{log:q} 2>&1

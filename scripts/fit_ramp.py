@@ -68,29 +68,28 @@ NOTHING = {"SCI": np.zeros((1, 1), "f4"), "ERR": np.zeros((1, 1), "f4"), "DQ": n
 def main(ramps, reads, manifest, cache, night_cache, corrections, keys, mark_refusal, output, **options):
     """Fit the ramp of one exposure and write its rate image."""
     ramps = [*ramps, *(reads.read_text().split("\n")[:-1] if reads else ())]
-    before = raw.stamp(ramps)
-    header = raw.read_keywords(ramps)
-    history = (*correction_lines(header, corrections), *plain_lines(options["notes"]))
-    header |= {key: value for correction in corrections for key, value in correction["set"].items()}
-    rate = product.Product(rate_keywords(header, keys), {}, level1.UNITS, history=history)
-    with product.mark_refusal(output, rate, mark=mark_refusal):
-        chosen = references.read_manifest(manifest)
-        off = references.find_switched_off(chosen)
-        options["skipped"] = [*options["skipped"], *(REFERENCES[kind] for kind in off if kind in REFERENCES)]
-        asked = [*(kind for kind, step in REFERENCES.items() if step not in options["skipped"]), "readnoise"]
-        answer = references.select_references(chosen, [*asked, *off], rate.keywords)
-        paths = references.open_references(manifest, asked, [night_cache, cache])
-        with raw.open_ramp(ramps, corrections, dropped=options["dropped"], size=find_size(header)) as exposure:
-            named = references.header_keywords(answer)
-            keywords = {**rate.keywords, **named, **time_keywords(rate.keywords, exposure.times_s)}
-            rate = product.with_history(replace(rate, keywords=keywords), references.override_lines(answer))
-            product.check(replace(rate, arrays=NOTHING), name=ramps[0])
-            with open_planes(exposure.shape[2:], {**level1.PLANES, level1.PHOTONS: "f4"}) as spool:
-                rate = reduce_ramp(exposure, rate, paths, options, spool)
-                product.write(
-                    output, rate, inputs={"ramp": ramps, "seeing": [*filter(None, [options["seeing"]])], **paths}
-                )
-    raw.check_unchanged(ramps, before, output)  # nothing remains of a half file, not even what is marked BAD
+    with raw.unchanged(ramps, output):
+        header = raw.read_keywords(ramps)
+        history = (*correction_lines(header, corrections), *plain_lines(options["notes"]))
+        header |= {key: value for correction in corrections for key, value in correction["set"].items()}
+        rate = product.Product(rate_keywords(header, keys), {}, level1.UNITS, history=history)
+        with product.mark_refusal(output, rate, mark=mark_refusal):
+            chosen = references.read_manifest(manifest)
+            off = references.find_switched_off(chosen)
+            options["skipped"] = [*options["skipped"], *(REFERENCES[kind] for kind in off if kind in REFERENCES)]
+            asked = [*(kind for kind, step in REFERENCES.items() if step not in options["skipped"]), "readnoise"]
+            answer = references.select_references(chosen, [*asked, *off], rate.keywords)
+            paths = references.open_references(manifest, asked, [night_cache, cache])
+            with raw.open_ramp(ramps, corrections, dropped=options["dropped"], size=find_size(header)) as exposure:
+                named = references.header_keywords(answer)
+                keywords = {**rate.keywords, **named, **time_keywords(rate.keywords, exposure.times_s)}
+                rate = product.with_history(replace(rate, keywords=keywords), references.override_lines(answer))
+                product.check(replace(rate, arrays=NOTHING), name=ramps[0])
+                with open_planes(exposure.shape[2:], {**level1.PLANES, level1.PHOTONS: "f4"}) as spool:
+                    rate = reduce_ramp(exposure, rate, paths, options, spool)
+                    product.write(
+                        output, rate, inputs={"ramp": ramps, "seeing": [*filter(None, [options["seeing"]])], **paths}
+                    )
 
 
 def reduce_ramp(exposure, rate, paths, options, spool):

@@ -61,7 +61,7 @@ def read_files(files, types, instruments):
     for path in files:
         try:
             keys = find_reference_keys(read_keywords(path), instruments)
-        except ReductionError as error:
+        except (ReductionError, OSError) as error:
             log.error("%s is left out: %s", path, error)
         else:
             name = path.name if counts[path.name] == 1 else str(path)

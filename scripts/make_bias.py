@@ -22,12 +22,13 @@ logger = logging.getLogger("make_bias")
 @cli.raw_options
 def main(ramps, facts, useafter, mark_refusal, output, **options):
     """Combine raw bias frames into a BiasModel."""
-    template = describe([rawset.read_header(ramps, facts)], useafter)
-    opened = rawset.open_set(ramps, facts, minimum=options["minimum"], what="bias")
-    with product.mark_refusal(output, template, mark=mark_refusal), opened as frames:
-        made, paths = measure(frames, describe(frames.keywords, useafter), options)
-        made = product.with_history(made, [*frames.history, *frames.left_out])
-        product.write(output, made, inputs={"ramp": ramps, **paths})
+    with rawset.unchanged(ramps, output):
+        template = describe([rawset.read_header(ramps, facts)], useafter)
+        opened = rawset.open_set(ramps, facts, minimum=options["minimum"], what="bias")
+        with product.mark_refusal(output, template, mark=mark_refusal), opened as frames:
+            made, paths = measure(frames, describe(frames.keywords, useafter), options)
+            made = product.with_history(made, [*frames.history, *frames.left_out])
+            product.write(output, made, inputs={"ramp": ramps, **paths})
 
 
 def describe(headers, useafter):

@@ -36,14 +36,15 @@ FRACTIONS |= {"Q_NOISY": Flag.UNRELIABLE_SLOPE, "Q_TELEGR": Flag.TELEGRAPH, "Q_N
 @cli.raw_options
 def main(ramps, rates, flats, facts, useafter, mark_refusal, output, **options):
     """Find the bad pixels of a detector and write a DQModel."""
-    template = describe([rawset.read_header(ramps, facts)], useafter)
-    opened = rawset.open_set(ramps, facts, minimum=options["minimum"], what="dark")
-    with product.mark_refusal(output, template, mark=mark_refusal), opened as darks:
-        dark, lines = combine(rates, options["minimum"], "dark", options["clip_sigma"])
-        light, more = combine(flats, options["minimum_flat"], "flat", options["clip_sigma"], options)
-        made, paths = measure(darks, dark, light, describe(darks.keywords, useafter), options)
-        made = product.with_history(made, [*darks.history, *darks.left_out, *lines, *more])
-        product.write(output, made, inputs={"ramp": ramps, "rate": rates, "flat": flats, **paths})
+    with rawset.unchanged(ramps, output):
+        template = describe([rawset.read_header(ramps, facts)], useafter)
+        opened = rawset.open_set(ramps, facts, minimum=options["minimum"], what="dark")
+        with product.mark_refusal(output, template, mark=mark_refusal), opened as darks:
+            dark, lines = combine(rates, options["minimum"], "dark", options["clip_sigma"])
+            light, more = combine(flats, options["minimum_flat"], "flat", options["clip_sigma"], options)
+            made, paths = measure(darks, dark, light, describe(darks.keywords, useafter), options)
+            made = product.with_history(made, [*darks.history, *darks.left_out, *lines, *more])
+            product.write(output, made, inputs={"ramp": ramps, "rate": rates, "flat": flats, **paths})
 
 
 def describe(headers, useafter):

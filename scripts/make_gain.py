@@ -31,15 +31,16 @@ UNIT = "electron/DN"
 @cli.raw_options
 def main(ramps, darks, facts, dark_facts, useafter, mark_refusal, output, **options):
     """Measure the gain of a detector and write a GainModel."""
-    template = describe([rawset.read_header(ramps, facts)], useafter)
-    with product.mark_refusal(output, template, mark=mark_refusal):
-        flats = rawset.open_set(ramps, facts, minimum=options["minimum"], what="flat", single_reads=True)
-        dark = rawset.open_set(darks, dark_facts, minimum=options["minimum_dark"], what="dark")
-        with flats as flats, dark as dark:
-            rawset.check_alike(flats, dark)
-            made, paths = measure(flats, dark, describe(flats.keywords, useafter), options)
-            made = product.with_history(made, [*flats.history, *flats.left_out, *dark.left_out])
-            product.write(output, made, inputs={"ramp": ramps, "dark": darks, **paths})
+    with rawset.unchanged([*ramps, *darks], output):
+        template = describe([rawset.read_header(ramps, facts)], useafter)
+        with product.mark_refusal(output, template, mark=mark_refusal):
+            flats = rawset.open_set(ramps, facts, minimum=options["minimum"], what="flat", single_reads=True)
+            dark = rawset.open_set(darks, dark_facts, minimum=options["minimum_dark"], what="dark")
+            with flats as flats, dark as dark:
+                rawset.check_alike(flats, dark)
+                made, paths = measure(flats, dark, describe(flats.keywords, useafter), options)
+                made = product.with_history(made, [*flats.history, *flats.left_out, *dark.left_out])
+                product.write(output, made, inputs={"ramp": ramps, "dark": darks, **paths})
 
 
 def describe(headers, useafter):

@@ -26,15 +26,16 @@ logger = logging.getLogger("make_nonlin")
 @cli.raw_options
 def main(ramps, saturation, facts, useafter, mark_refusal, output, **options):
     """Measure the non-linearity of a detector and write a NonlinearCorrectionModel."""
-    template = describe([rawset.read_header(ramps, facts)], useafter)
-    with product.mark_refusal(output, template, mark=mark_refusal):
-        if refusal := product.read(saturation, models="SaturationModel", unit="DN").refusal:
-            raise ReductionError(f"the saturation {saturation.name} was refused: {refusal}")
-        opened = rawset.open_set(ramps, facts, minimum=options["minimum"], what="saturated flat", single_reads=True)
-        with opened as flats:
-            made, paths = measure(flats, saturation, describe(flats.keywords, useafter), options)
-            made = product.with_history(made, [*flats.history, *flats.left_out])
-            product.write(output, made, inputs={"ramp": ramps, **paths})
+    with rawset.unchanged(ramps, output):
+        template = describe([rawset.read_header(ramps, facts)], useafter)
+        with product.mark_refusal(output, template, mark=mark_refusal):
+            if refusal := product.read(saturation, models="SaturationModel", unit="DN").refusal:
+                raise ReductionError(f"the saturation {saturation.name} was refused: {refusal}")
+            opened = rawset.open_set(ramps, facts, minimum=options["minimum"], what="saturated flat", single_reads=True)
+            with opened as flats:
+                made, paths = measure(flats, saturation, describe(flats.keywords, useafter), options)
+                made = product.with_history(made, [*flats.history, *flats.left_out])
+                product.write(output, made, inputs={"ramp": ramps, **paths})
 
 
 def describe(headers, useafter):

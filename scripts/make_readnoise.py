@@ -24,13 +24,14 @@ UNIT = "electron"
 @cli.raw_options
 def main(ramps, gain_path, facts, useafter, mark_refusal, output, **options):
     """Measure the noise of a read and write a ReadNoiseModel."""
-    template = describe([rawset.read_header(ramps, facts)], useafter)
-    with product.mark_refusal(output, template, mark=mark_refusal):
-        gain = read_gain(gain_path)
-        with rawset.open_set(ramps, facts, minimum=options["minimum"], what="dark") as darks:
-            made, paths = measure(darks, gain, describe(darks.keywords, useafter), options)
-            made = product.with_history(made, [*darks.history, *darks.left_out])
-            product.write(output, made, inputs={"ramp": ramps, "gain": gain_path, **paths})
+    with rawset.unchanged(ramps, output):
+        template = describe([rawset.read_header(ramps, facts)], useafter)
+        with product.mark_refusal(output, template, mark=mark_refusal):
+            gain = read_gain(gain_path)
+            with rawset.open_set(ramps, facts, minimum=options["minimum"], what="dark") as darks:
+                made, paths = measure(darks, gain, describe(darks.keywords, useafter), options)
+                made = product.with_history(made, [*darks.history, *darks.left_out])
+                product.write(output, made, inputs={"ramp": ramps, "gain": gain_path, **paths})
 
 
 def describe(headers, useafter):

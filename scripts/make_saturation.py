@@ -26,12 +26,13 @@ CEILING_DN = 65535
 @cli.raw_options
 def main(ramps, facts, useafter, mark_refusal, output, **options):
     """Measure the saturation of a detector and write a SaturationModel."""
-    template = describe([rawset.read_header(ramps, facts)], useafter)
-    opened = rawset.open_set(ramps, facts, minimum=options["minimum"], what="saturated flat")
-    with product.mark_refusal(output, template, mark=mark_refusal), opened as flats:
-        made, paths = measure(flats, describe(flats.keywords, useafter), options)
-        made = product.with_history(made, [*flats.history, *flats.left_out])
-        product.write(output, made, inputs={"ramp": ramps, **paths})
+    with rawset.unchanged(ramps, output):
+        template = describe([rawset.read_header(ramps, facts)], useafter)
+        opened = rawset.open_set(ramps, facts, minimum=options["minimum"], what="saturated flat")
+        with product.mark_refusal(output, template, mark=mark_refusal), opened as flats:
+            made, paths = measure(flats, describe(flats.keywords, useafter), options)
+            made = product.with_history(made, [*flats.history, *flats.left_out])
+            product.write(output, made, inputs={"ramp": ramps, **paths})
 
 
 def describe(headers, useafter):

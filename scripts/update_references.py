@@ -57,7 +57,7 @@ def read_requests(files, kinds, instruments):
         try:
             keys = find_reference_keys(read_keywords(path), instruments)
             requests[str(path)] = {"needs": list(kinds), "keys": keys}
-        except ReductionError as error:
+        except (ReductionError, OSError) as error:
             failed.append(f"{path}: {error}")
     return requests, failed
 

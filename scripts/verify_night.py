@@ -32,7 +32,7 @@ def find_cache(night):
     """Return the CRDS cache that the night's record names."""
     try:
         named = read_json(night / "run.json")["config"]["crds"]["cache"]
-    except (ReductionError, KeyError, TypeError) as error:
+    except (ReductionError, OSError, KeyError, TypeError) as error:
         raise ReductionError(f"{night}/run.json names no CRDS cache: say with --cache where it is") from error
     cache = night / Path(named or os.environ.get("CRDS_PATH") or "crds_cache")
     if not cache.is_dir():

@@ -4,7 +4,9 @@ Nights of raw files that are headers alone (their pixels are holes of the file s
 time, CPU time and peak memory of
 
   fresh      `snakemake -n` of the night before anything is made
-  trivial    Snakemake's own: `-n` of a workflow of as many jobs with one input and one output each, fresh
+  trivial    Snakemake's own: `-n` of the same jobs, fresh: rules, wildcards, inputs and outputs, so every edge, are
+             ours; inputs come from a dictionary, by one function per rule, and no rule has anything else (parameters,
+             resources, log, benchmark, conda, checkpoint)
   job        what a job on a cluster node pays before its script starts: the Snakefile, read again for one product
   no change  `snakemake -n` when all is made: empty files that Snakemake takes for its own (--touch)
   one more   the same after one more exposure arrived
@@ -34,13 +36,18 @@ from drs.plan import Plan
 REPO = HERE.parent
 DITHERS = 9  # exposures of a field
 SPACING_S = 10  # between starts: 5000 exposures in a night
-TRIVIAL = """
-rule all:
-    input: expand("made/{i}", i=range(N))
-rule make:
-    input: "raw/{i}"
-    output: "made/{i}"
-    shell: "touch {output}"
+# Writes what each job of a plan has to a file, before they are counted.
+LIST_JOBS = """
+import json, os
+from snakemake import cli, dag
+def stats(self, count=dag.DAG.stats):
+    jobs = [(job.rule.name, job.wildcards_dict, list(map(str, job.input))) for job in self.jobs]
+    outputs = {job.rule.name: list(map(str, job.rule.output)) for job in self.jobs}
+    with open(os.environ["JOBS"], "w") as stream:
+        json.dump([jobs, outputs, [str(path) for job in self.jobs for path in job.output]], stream)
+    return count(self)
+dag.DAG.stats = stats
+cli.main()
 """
 # --touch rests a tenth of a second at each job.
 TOUCH = "from snakemake import cli; from snakemake.executors import touch; touch.Executor.SLEEPING_TIME = 0; cli.main()"
@@ -119,13 +126,40 @@ def measure_job(folder):
     return run_measured(folder, "plan/plan.txt", *node)
 
 
-def measure_trivial(folder, n_jobs):
-    """Measure Snakemake's own time for as many jobs with one input and one output each."""
-    (folder / "raw").mkdir(parents=True)
-    (folder / "Snakefile").write_text(f"N = {n_jobs}\n{TRIVIAL}")
-    for number in range(n_jobs):
-        (folder / "raw" / str(number)).touch()
-    return run_measured(folder, "-n", "--quiet=all", "--cores=1", snakefile=folder / "Snakefile")
+def list_jobs(night):
+    """Return (rule, wildcards, inputs) of every job of a plan, rule -> outputs with wildcards, and all outputs."""
+    listed = night / "jobs.json"
+    options = ["-s", REPO / "Snakefile", "-d", night, "-n", "--quiet=rules", "--cores=1"]
+    command = list(map(str, [sys.executable, "-c", LIST_JOBS, *options]))
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"JOBS": str(listed)})
+    return json.loads(listed.read_text())
+
+
+def write_trivial(folder, jobs, outputs, made):
+    """Write a workflow of the same jobs with the same files, and nothing else; return its Snakefile."""
+    made, inputs = set(made), {}
+    for rule, wildcards, paths in jobs:
+        inputs[" ".join([rule, *(wildcards[name] for name in sorted(wildcards))])] = paths
+        for path in set(paths) - made:
+            if not path.startswith("/"):
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                (folder / path).touch()
+    (folder / "inputs.json").write_text(json.dumps(inputs))
+    rules = {rule: sorted(wildcards) for rule, wildcards, _ in jobs}
+    text = "import json\nINPUTS = json.load(open('inputs.json'))\n"
+    for rule in sorted(rules, key=lambda rule: rule != "all"):
+        key = " ".join([rule, *(f"{{wildcards.{name}}}" for name in rules[rule])])
+        text += f"rule {rule}:\n    input: lambda wildcards: INPUTS[f'{key}']\n"
+        if outputs[rule]:
+            text += f"    output: {', '.join(map(repr, outputs[rule]))}\n    shell: 'touch {{output}}'\n"
+    (folder / "Snakefile").write_text(text)
+    return folder / "Snakefile"
+
+
+def measure_trivial(folder, night):
+    """Measure Snakemake's own time for the jobs of a night's plan."""
+    folder.mkdir()
+    return run_measured(folder, "-n", "--quiet=rules", "--cores=1", snakefile=write_trivial(folder, *list_jobs(night)))
 
 
 def measure_night(folder, size, cache, *, is_made):
@@ -133,8 +167,9 @@ def measure_night(folder, size, cache, *, is_made):
     night = folder / f"night_{size}"
     make_night(night, size, cache)
     run_measured(night, "plan", "--cores=1", "--quiet=all")  # headers are read once
-    yield "fresh", *(fresh := measure_plan(night))
-    yield "trivial", *measure_trivial(folder / f"trivial_{size}", fresh[3])[:3], fresh[3]
+    yield "fresh", *measure_plan(night)
+    *trivial, text = measure_trivial(folder / f"trivial_{size}", night)
+    yield "trivial", *trivial, sum(count_jobs(text).values())
     yield "job", *measure_job(night)[:3], 1
     if is_made:
         pretend_made(night)
@@ -162,16 +197,21 @@ def main(sizes, made, folder):
     """Print the table."""
     sizes = [int(size) for size in sizes.split(",")]
     with TemporaryDirectory() as temporary:
-        folder = folder or Path(temporary)
+        folder = (folder or Path(temporary)).resolve()
         folder.mkdir(exist_ok=True)
         cache = simulate(folder / "tiny") / "crds_cache"
         click.echo(f"{'':>10} {'exposures':>9} {'jobs':>7} {'wall s':>8} {'CPU s':>8} {'MB':>6}  exponent (CPU)")
-        first_s = {}
+        first_s, latest_s = {}, {}
         for size in sizes:
             for name, wall_s, cpu_s, memory_mb, n_jobs in measure_night(folder, size, cache, is_made=size <= made):
                 first_s.setdefault(name, cpu_s)
+                latest_s[name] = cpu_s
                 growth = f"{find_exponent(first_s[name], cpu_s, [sizes[0], size]):.2f}" if size > sizes[0] else ""
                 click.echo(f"{name:>10} {size:9d} {n_jobs:7d} {wall_s:8.1f} {cpu_s:8.1f} {memory_mb:6.0f}  {growth}")
+                if name == "trivial":
+                    click.echo(
+                        f"{'':>10} fresh takes {latest_s['fresh'] / cpu_s:.2f} x as long as the same jobs, trivial"
+                    )
 
 
 if __name__ == "__main__":

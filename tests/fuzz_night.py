@@ -12,6 +12,7 @@ import gzip
 import json
 import os
 import random
+import shlex
 import shutil
 import sys
 import tempfile
@@ -138,7 +139,7 @@ class Night:
             "night-cache": "night_crds",
         }
         stated |= {"ramp": f"raw/{row['file']}", "output": "level1/made.fits", "keys": json.dumps(row.get("keys", {}))}
-        given = [*options(settings), *options({k: self.row["readout"][k] for k in ("border_pix", "n_channel")})]
+        given = shlex.split(options(settings | {k: self.row["readout"][k] for k in ("border_pix", "n_channel")}))
         return [*given, *(f"--{name}={value}" for name, value in stated.items()), "--mark-refusal"]
 
 

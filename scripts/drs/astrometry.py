@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy.wcs import WCS
-from scipy.spatial import cKDTree
 
 from drs.errors import ReductionError
 from drs.offsets import match_stars
@@ -155,6 +154,8 @@ def _turn(angle, scale=1.0):
 
 def _find_mutual(places, wanted):
     """Return the indices of places (2, n) and wanted ones (2, m) that are each other's nearest within 1.5 pixels."""
+    from scipy.spatial import cKDTree  # slow to import; only with a catalogue
+
     distance, index = cKDTree(wanted.T).query(places.T)
     _, back = cKDTree(places.T).query(wanted.T)
     own = np.flatnonzero((distance < PAIR_PIX) & (back[index] == np.arange(places.shape[1])))

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from crds_ligeriri import session
-from drs.errors import ReductionError
+from drs.errors import MachineError, ReductionError, began_with_machine
 from drs.headers import scan_headers
 from drs.mapping import holds_context
 from drs.metadata import read_metadata
@@ -278,7 +278,7 @@ class Rules:
         except crds.CrdsUnknownInstrumentError:
             pass
         except (Exception, SystemExit) as error:
-            raise ReductionError(
+            raise (MachineError if began_with_machine(error) else ReductionError)(
                 f"CRDS context {self.name} cannot be used: {error}; copy the cache again or name another context"
             ) from error
 
@@ -293,6 +293,8 @@ class Rules:
         except self._crds.CrdsUnknownInstrumentError as error:
             return dict.fromkeys(filekinds, f"NOT FOUND {error}")
         except (Exception, SystemExit) as error:
+            if began_with_machine(error):
+                raise MachineError(f"context {self.name} cannot be read ({error}); give the command again") from error
             return dict.fromkeys(filekinds, f"NOT FOUND {error}; the rules of the instrument {MEND}")
         return {kind: answers.get(kind, "NOT FOUND n/a") for kind in filekinds}
 
@@ -306,7 +308,9 @@ class Rules:
         if key not in self._described:
             try:
                 rmap = self.get_rmap(instrument, filekind)
-            except (Exception, SystemExit):
+            except (Exception, SystemExit) as error:
+                if began_with_machine(error):
+                    raise MachineError(f"context {self.name} cannot be read ({error}); run again") from error
                 self._described[key] = {"rmap": None, "selector": None, "offers": ""}
             else:
                 offers = "; ".join(f"{path} {', '.join(values)}" for path, values in rmap.get_parkey_map().items())
@@ -341,8 +345,8 @@ class _Files:
         if path not in self._headers:
             try:
                 self._headers[path] = scan_headers(path)["keywords"]
-            except ReductionError as error:
-                self._headers[path] = str(error)
+            except (ReductionError, OSError) as error:  # an override's: whoever named it mends it
+                self._headers[path] = getattr(error, "strerror", None) or str(error)
         return self._headers[path]
 
     def verify(self, entry, instrument):
@@ -364,6 +368,8 @@ class _Files:
         path = find_reference(entry, instrument, [root])
         if path is None:
             missing = reference_path(root, instrument, entry["file"])
+            if entry["source"] == "night":  # it was delivered: an answer without it would stay
+                raise MachineError(f"{missing}, which this night has delivered, is gone; give the command again")
             return {"reason": f"the chosen file {missing.name} is missing in {missing.parent.name}; fill the cache"}
         facts = {"size": path.stat().st_size, "sha1": sha1(path)}
         expected = {} if entry["source"] == "override" else self._expected.get(entry["file"], {})
@@ -373,6 +379,8 @@ class _Files:
             for ours, theirs in pairs
             if theirs in expected and str(facts[ours]) != str(expected[theirs])
         ]
+        if wrong and entry["source"] == "night":
+            raise MachineError(f"{path} is not what this night delivered: {'; '.join(wrong)}; delete it, run again")
         if wrong:
             return {"reason": f"the chosen file {path.name} is damaged: {'; '.join(wrong)}; copy it again"}
         return facts

@@ -3,10 +3,8 @@
 from typing import NamedTuple
 
 import numpy as np
-from astropy.table import Table
-from astropy.time import Time
 
-from drs.errors import ReductionError
+from drs.errors import ReductionError, is_of_machine
 
 SYSTEMS = ("VEGA", "AB")
 # names in the archive of Gaia stand beside ours
@@ -54,12 +52,16 @@ def read_catalogue(path, *, filter_name=None):
     filter_name : str, optional
         None takes all rows.
     """
+    from astropy.table import Table  # slow to import; only with a catalogue
+
     try:
         table = Table.read(path)
         if "filter" in table.colnames and filter_name is not None:
             table = table[np.char.strip(np.asarray(table["filter"], dtype=str)) == filter_name]
         columns = {name: _read_column(table, name) for name in NAMES}
     except (OSError, ValueError, TypeError, KeyError) as error:
+        if is_of_machine(error):
+            raise
         raise ReductionError(f"{path} cannot be read as a table of stars ({error}); give ECSV, CSV or FITS") from error
     if missing := [name for name in ("ra_deg", "dec_deg") if not _find_name(table, name)]:
         raise ReductionError(f"{path} has no column {', '.join(missing)}: it has {', '.join(table.colnames)}")
@@ -85,6 +87,8 @@ def _check_motions(stars, path):
 
 def move_to_date(stars, date):
     """Return stars at the places where their proper motions, linear, bring them by a date (ISO, UTC)."""
+    from astropy.time import Time
+
     year = float(Time(date, scale="tt").jyear)  # UTC is not known far ahead; a minute does not matter
     years = np.where(np.isfinite(stars.epoch_yr), year - stars.epoch_yr, 0.0)
     dec = stars.dec_deg + stars.pm_dec_mas_per_yr * years / MAS_PER_DEG

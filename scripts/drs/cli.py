@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from drs.errors import ReductionError
+from drs.errors import MachineError, ReductionError
 
 CONFIG = Path(__file__).resolve().parents[2] / "config"
 
@@ -19,7 +19,7 @@ class Command(click.Command):
         logging.basicConfig(level=logging.INFO, format="%(levelname)s %(name)s: %(message)s")
         try:
             return super().invoke(ctx)
-        except ReductionError as error:
+        except (ReductionError, MachineError) as error:
             raise click.ClickException(str(error)) from error
         except OSError as error:  # a full or read-only disk, a file that vanished
             what = f"{error.filename}: {error.strerror}" if error.filename else str(error)

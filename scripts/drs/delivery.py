@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from drs import product
 from drs.bestrefs import context_root
 from drs.derivation import CONFIG_FILES, copy_file, derive_context, describe_references, read_header
-from drs.errors import ReductionError
+from drs.errors import MachineError, ReductionError
 from drs.references import mapping_path, reference_path, sha1
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,8 @@ def deliver(references, context, tier, types, cache, overlay, *, certify=True, b
     ------
     ReductionError
         A reference is refused, or the base cannot be built on; the overlay is as before.
+    MachineError
+        A file vanished, or nothing can be written; no reference is left out for that.
     """
     root = context_root(context, cache, base_overlay or overlay)
     left_out = _find_refused(references) if certify else {}
@@ -74,7 +76,7 @@ def deliver(references, context, tier, types, cache, overlay, *, certify=True, b
             _warn_of_replacements(new["changes"])
             _publish(described, [*new["mappings"], *new["made"]], Path(work), overlay, tier)
     except OSError as error:
-        raise ReductionError(
+        raise MachineError(
             f"{overlay} or its temporary folder cannot be written ({error.strerror or error}: {error.filename or ''}); "
             "make room or mend the rights, then run again"
         ) from error

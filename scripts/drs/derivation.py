@@ -11,7 +11,7 @@ from pathlib import Path
 
 from crds_ligeriri import session
 from drs import product
-from drs.errors import ReductionError
+from drs.errors import MachineError, ReductionError, began_with_machine
 from drs.files import write_atomically
 from drs.headers import read_keywords
 from drs.references import is_wildcard, mapping_path, sha1
@@ -106,7 +106,7 @@ def load_context(name, root):
             return {"mappings": sorted(context.mapping_names()), "references": set(context.reference_names())}
         except (Exception, SystemExit) as error:
             found = " ".join(str(error).split())
-            raise ReductionError(
+            raise (MachineError if began_with_machine(error) else ReductionError)(
                 f"CRDS context {name} in {root} cannot be used: {found}; copy the cache again"
             ) from error
 
@@ -195,11 +195,15 @@ def _refuse_errors(what):
     except (ReductionError, OSError):
         raise
     except (Exception, SystemExit) as error:
+        if began_with_machine(error):
+            raise
         errors.texts.append(str(error))
     finally:
         crds_logger.removeHandler(errors)
     if errors.texts:
         listed = "\n  ".join(errors.texts)
+        if "[Errno " in listed:  # crds logs what the system says, too; no reference is wrong for that
+            raise MachineError(f"CRDS cannot {what}:\n  {listed}\nnothing was delivered; run again")
         raise ReductionError(f"CRDS refuses to {what}:\n  {listed}\ncorrect the reference; nothing was delivered")
 
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from drs.errors import ReductionError
+from drs.errors import ReductionError, is_of_machine
 
 BLOCK = 2880
 MAX_HEADER_BLOCKS = 400  # 14400 cards; more is not a header but a file without END
@@ -45,6 +45,8 @@ def scan_headers(path):
     ReductionError
         Not FITS, no END card, unreadable cards, structure that makes no sense, damaged or truncated; the text says
         where. Nothing else is raised, whatever the file holds.
+    OSError
+        The file vanished, or the disk fails.
     """
     path = Path(path)
     with _explain(), _open(path) as stream, warnings.catch_warnings(action="ignore"):
@@ -81,14 +83,14 @@ def find_hdus(path, *, strict=True):
 
 @contextmanager
 def _explain():
-    """Turn whatever reading the headers of a file may raise into a ReductionError."""
+    """Turn whatever the headers of a file make reading raise into a ReductionError; the machine's errors stay."""
     try:
         yield
     except ReductionError:
         raise
     except (OSError, EOFError, zlib.error) as error:
-        if isinstance(error, OSError) and error.strerror:
-            raise ReductionError(f"{error.strerror}: check the file or transfer it again") from error
+        if is_of_machine(error):
+            raise
         raise ReductionError(f"cannot be read to its end ({error}): transfer the file again") from error
     except Exception as error:  # astropy promises no closed set of exceptions for nonsense in a header
         raise ReductionError(f"its headers make no sense ({error!r}): transfer the file again") from error
@@ -114,6 +116,8 @@ def read_keywords(path):
     except ReductionError:
         raise
     except (OSError, EOFError, zlib.error) as error:
+        if is_of_machine(error):
+            raise
         raise ReductionError(f"its header cannot be read ({error}): check the file or transfer it again") from error
     except Exception as error:  # as in scan_headers
         raise ReductionError(f"its header makes no sense ({error!r}): transfer the file again") from error

@@ -81,7 +81,7 @@ def _rest_of_read(path):
     """Return {keywords} of a damaged file with one read, {} for other files."""
     try:
         keywords = read_keywords(path) if path.is_file() else {}
-    except ReductionError:
+    except (ReductionError, OSError):
         return {}
     return {"keywords": keywords} if "READ_NO" in keywords else {}
 

@@ -4,13 +4,9 @@ import warnings
 from typing import NamedTuple
 
 import numpy as np
-from astropy.coordinates import SkyCoord
-from astropy.table import Table
-from scipy import fft
 from scipy.ndimage import convolve, gaussian_filter
-from scipy.spatial import cKDTree
 
-from drs.errors import ReductionError
+from drs.errors import ReductionError, is_of_machine
 
 COLUMNS = ("expnum", "east_arcsec", "north_arcsec")
 MATCH_PIX = 1.5
@@ -42,9 +38,13 @@ def describe_offset(name, offset):
 
 def read_offsets(path):
     """Return EXPNUM -> (east, north) in arcsec of a table of dithers (ECSV: expnum, east_arcsec, north_arcsec)."""
+    from astropy.table import Table  # slow to import, and not for every image
+
     try:
         table = Table.read(path, format="ascii.ecsv")
     except (OSError, ValueError, KeyError) as error:
+        if is_of_machine(error):
+            raise
         raise ReductionError(
             f"{path} cannot be read as ECSV ({error}); expected columns {', '.join(COLUMNS)}"
         ) from error
@@ -68,6 +68,8 @@ def place_headers(headers, numbers, dithers):
     dithers : dict
         Result of `read_offsets`.
     """
+    from astropy.coordinates import SkyCoord  # slow to import, and not for every image
+
     if absent := [str(number) for number in numbers if number not in dithers]:
         raise ReductionError(f"the table of offsets has no row of EXPNUM {', '.join(absent)}; add it, or exclude these")
     first = SkyCoord(headers[0]["CRVAL1"], headers[0]["CRVAL2"], unit="deg")
@@ -136,6 +138,8 @@ def match_stars(stars, reference, *, max_offset_pix):
         x, y, flux on one plane.
     max_offset_pix : float
     """
+    from scipy.spatial import cKDTree  # slow to import, and not for every image
+
     if min(stars.shape[1], reference.shape[1]) < MINIMUM_STARS:
         return None
     differences = (reference[:2, None, :] - stars[:2, :, None]).reshape(2, -1).T
@@ -173,6 +177,8 @@ def correlate(values, reference, *, max_offset_pix):
         On one plane; NaN without value.
     max_offset_pix : float
     """
+    from scipy import fft  # slow to import, and not for every image
+
     both = np.isfinite(values) & np.isfinite(reference)
     if not both.any():
         return None

@@ -3,6 +3,7 @@
 import json
 import marshal
 import re
+import shlex
 from functools import cached_property
 from pathlib import Path
 
@@ -47,12 +48,12 @@ def picture(product):
 
 
 def options(section):
-    """Return a section of the configuration as options of a command: --key-with-dashes=value.
+    """Return a section of the configuration as options of a command, quoted: --key-with-dashes=value ...
 
     Snakemake compares the parameters of a job as a set of values without names: a plain 2 in place of a 1 is not seen
-    where another parameter is 2.
+    where another parameter is 2. Quoted here once, they are not quoted by it for each job, three times.
     """
-    return [f"--{key.replace('_', '-')}={value}" for key, value in section.items()]
+    return shlex.join(f"--{key.replace('_', '-')}={value}" for key, value in section.items())
 
 
 def _find_unit(row):
@@ -78,7 +79,9 @@ class Plan:
     night : dict
         Content of plan/night.json.
     ask_crds : callable
-        stage -> its index, references/<stage>.json; raises (Snakemake's way to wait) until CRDS was asked for it.
+        stage -> its index, references/<stage>.json; until CRDS was asked for it, an exception (Snakemake's way to
+        wait) whose `targetfile` stands for what is not known yet. Snakemake makes each job whose inputs raise it a
+        second time, in every round; with the file as an input the job waits as well.
     """
 
     def __init__(self, night, ask_crds):
@@ -120,16 +123,25 @@ class Plan:
         Every rule that depends on what CRDS chose has such an input: Snakemake then decides about it when the answers
         are there, waits where they will change, and runs again only what they change: an index is `ancient`.
         """
+        return self._wait(self._find_stage(wildcards))
+
+    def _wait(self, stage, path=None):
+        """Return a path (default the index) that is known when CRDS was asked for a stage; before, what to wait for."""
+        answer = self._ask_crds(stage)
+        return answer.targetfile if isinstance(answer, Exception) else path or answer
+
+    def _find_stage(self, wildcards):
+        """Return the stage of the exposures that a product is made from."""
         if hasattr(wildcards, "stage"):
-            return self._ask_crds(wildcards.stage)
+            return wildcards.stage
         if hasattr(wildcards, "product"):
-            return self._ask_crds(self._stage_of_product(f"{wildcards.level}/{wildcards.product}.fits"))
+            return self._stage_of_product(f"{wildcards.level}/{wildcards.product}.fits")
         if hasattr(wildcards, "obs"):
-            return self._ask_crds(self.stage_of[f"{wildcards.obs}_{wildcards.exp}"])
+            return self.stage_of[f"{wildcards.obs}_{wildcards.exp}"]
         made = (
             self.night["groups"][wildcards.group] if hasattr(wildcards, "group") else self.combinations[wildcards.name]
         )
-        return self._ask_crds(self.stage_of[made["members"][0]])
+        return self.stage_of[made["members"][0]]
 
     def _stage_of_product(self, product):
         """Return the stage of the exposures that a product is made from."""
@@ -141,9 +153,7 @@ class Plan:
 
     def indexes(self):
         """Return the indexes of all stages, after CRDS was asked."""
-        for stage in self.stages:
-            self._ask_crds(stage)
-        return [f"references/{stage}.json" for stage in self.stages]
+        return [self._wait(stage, f"references/{stage}.json") for stage in self.stages]
 
     @property
     def combinations(self):
@@ -154,10 +164,17 @@ class Plan:
         """Return the Level 0 files of an exposure: one, or one per read in the order of ramps and reads."""
         return [f"raw/{file}" for file in self.exposure(wildcards)["files"]]
 
-    def ramp_option(self, wildcards):
-        """Return the option that names the Level 0 files of an exposure: too many of them are named in a file."""
+    def exposure_options(self, wildcards):
+        """Return the options that name the Level 0 files of an exposure and say its facts.
+
+        Files that are too many for a command are named in a file.
+        """
         row = self.exposure(wildcards)
-        return f"--reads=plan/reads/{row['id']}.txt" if len(row["files"]) > 1 else f"--ramp={self.raw(wildcards)[0]}"
+        ramp = {"reads": f"plan/reads/{row['id']}.txt"} if len(row["files"]) > 1 else {"ramp": f"raw/{row['file']}"}
+        lists = {"corrections": row["corrections"], "drop": row["dropped"], "keys": identity_keywords(row)}
+        facts = {key: json.dumps(value, sort_keys=True) for key, value in lists.items()}
+        stated = {**ramp, **facts, **{key: row["readout"][key] for key in ("border_pix", "n_channel")}}
+        return " ".join(map(options, [stated, *({"note": note} for note in row["notes"])]))
 
     def seeing(self, wildcards, table):
         """Return the table of the seeing (or none) for an exposure: it matters for what is seen through the sky."""
@@ -170,14 +187,6 @@ class Plan:
     def exposure(self, wildcards):
         """Return the row of an exposure."""
         return self.exposures[f"{wildcards.obs}_{wildcards.exp}"]
-
-    def identity(self, wildcards):
-        """Return the keywords that hold for an exposure where its header has none."""
-        return identity_keywords(self.exposure(wildcards))
-
-    def readout(self, wildcards):
-        """Return how an exposure was read out: border_pix, n_channel."""
-        return {key: self.exposure(wildcards)["readout"][key] for key in ("border_pix", "n_channel")}
 
     def megapixels(self, wildcards):
         """Return the size of an exposure's detector in million pixels; that of the largest where it is not stated."""
@@ -257,8 +266,7 @@ class Plan:
 
     def _references(self, level, identity):
         """Return the part of an exposure's manifest that a level uses, once CRDS was asked for its stage."""
-        self._ask_crds(self.stage_of[identity])
-        return f"references/{level}/{identity}.json"
+        return self._wait(self.stage_of[identity], f"references/{level}/{identity}.json")
 
     def images(self, group):
         """Return the Level 2 products that a Level 3 group combines."""
@@ -359,6 +367,12 @@ class Plan:
         is_iterative = self.sky(wildcards, settings)[0] == "iterative"
         return self._find_group(f"{wildcards.obs}_{wildcards.exp}")[1] if is_iterative else []
 
+    def sky_inputs(self, wildcards, settings):
+        """Return what the sky of an exposure is made from: sky (a frame or a mask of objects), dithers, manifests."""
+        dithers = self.dithers(wildcards, settings)
+        rates, references = self.rates_of(dithers), self.references_of(dithers)
+        return {"sky": self.sky(wildcards, settings)[1], "dithers": rates, "dither_manifests": references}
+
     def _find_group(self, identity):
         """Return the name and the members of the (first) Level 3 group of a science exposure."""
         name = self._group_of.get(identity, "")
@@ -376,7 +390,7 @@ class Plan:
 
     def references_of(self, identities):
         """Return the references that exposures use beyond Level 1, once CRDS was asked for their stages."""
-        return [self._references("level2", identity) for identity in identities]
+        return list(dict.fromkeys(self._references("level2", identity) for identity in identities))
 
     def members(self, wildcards):
         """Return the ids of the exposures of a Level 3 group."""

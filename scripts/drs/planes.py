@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from drs.errors import ReductionError
+from drs.errors import MachineError
 
 PIECE_BYTES = 1 << 18  # stays in the cache between two passes
 
@@ -42,7 +42,7 @@ class Plane:
 
         Raises
         ------
-        ReductionError
+        MachineError
             The file ends before, or cannot be read.
         """
         start, stop = find_bounds(rows, self.shape[-2])
@@ -118,7 +118,7 @@ class Spool:
 
         Raises
         ------
-        ReductionError
+        MachineError
             No space for the temporary file.
         """
         self._planes[name]._write(rows, array)
@@ -194,9 +194,9 @@ def _read(file, values, offset):
         try:
             n_read = os.preadv(file.fileno(), [view], offset)
         except OSError as error:
-            raise ReductionError(f"{_describe(file)} cannot be read ({error.strerror}): run again") from error
+            raise MachineError(f"{_describe(file)} cannot be read ({error.strerror}): run again") from error
         if n_read == 0:
-            raise ReductionError(
+            raise MachineError(
                 f"{_describe(file)} ends at byte {offset}, {len(view)} more were expected: it was changed while it "
                 "was read; give the whole file and run again"
             )
@@ -210,7 +210,7 @@ def write_at(file, values, offset):
         try:
             n_written = os.pwrite(file.fileno(), view, offset)
         except OSError as error:
-            raise ReductionError(
+            raise MachineError(
                 f"{_describe(file)} cannot be written ({error.strerror}), {len(view)} bytes from byte {offset} on are "
                 "left: free space there, or name another folder by TMPDIR"
             ) from error

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy.visualization import AsinhStretch, ZScaleInterval
-from astropy.wcs import WCS
 from PIL import Image, ImageDraw, ImageFont
 
 N_GREY = 250
@@ -95,7 +94,11 @@ def find_compass(wcs, shape):
     shape : tuple
         (ny, nx).
     """
-    if "CTYPE1" not in wcs or not (sky := WCS(wcs)).has_celestial:
+    if "CTYPE1" not in wcs:
+        return None
+    from astropy.wcs import WCS  # slow to import; only Levels 2 and 3 have coordinates
+
+    if not (sky := WCS(wcs)).has_celestial:
         return None
     centre = np.array([[(shape[1] - 1) / 2, (shape[0] - 1) / 2]])
     ra_deg, dec_deg = sky.wcs_pix2world(centre, 0)[0]

@@ -19,7 +19,7 @@ import numpy as np
 from astropy.io import fits
 
 from drs import dq
-from drs.errors import ReductionError
+from drs.errors import ReductionError, is_of_machine
 from drs.files import write_atomically
 from drs.headers import scan_headers
 from drs.image import Image, make_nothing
@@ -178,9 +178,11 @@ def _readable(path):
         raise ReductionError(text.format(error)) from error
     try:
         yield
-    except (ReductionError, MemoryError):
+    except ReductionError:
         raise
     except Exception as error:  # astropy promises no closed set of exceptions for a damaged structure
+        if is_of_machine(error):
+            raise
         raise ReductionError(text.format(error)) from error
 
 

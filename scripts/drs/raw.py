@@ -22,7 +22,7 @@ import numpy as np
 from astropy.io import fits
 
 from drs import headers
-from drs.errors import ReductionError
+from drs.errors import MachineError, ReductionError, is_of_machine
 from drs.pixels import InterleavedReads, SeparateReads, is_tiled, locate_image, unpack_tiles
 from drs.reads import check_shapes, find_image, find_place, name_exposure, order_reads
 from drs.sampling import (
@@ -89,6 +89,8 @@ class Ramp:
         try:
             reads_dn = self.pixels.read(self.shape, start, stop)
         except DAMAGE as error:
+            if is_of_machine(error):
+                raise
             raise ReductionError(f"{self.path}: rows {start} to {stop} cannot be read ({error})") from error
         reads_dn[~self.usable] = 0  # whatever it holds must not look saturated
         return reads_dn
@@ -144,20 +146,39 @@ def read_keywords(paths):
     return {key: value for key, value in name_exposure(first).items() if _is_science(key)}
 
 
-def stamp(paths):
+@contextmanager
+def unchanged(paths, made):
+    """Fail where Level 0 files change while the context reads them, as a transfer goes on.
+
+    Whatever the context made of them, or said of them, is of no file that there is: `made` is removed.
+
+    Parameters
+    ----------
+    paths : sequence of path-like
+    made : path-like
+        Product of the context.
+
+    Raises
+    ------
+    MachineError
+        In place of what the context may have raised.
+    """
+    before = _stamp(paths)
+    try:
+        yield
+    finally:
+        changed = [str(path) for path, then, now in zip(paths, before, _stamp(paths), strict=True) if then != now]
+        if changed:
+            Path(made).unlink(missing_ok=True)
+            raise MachineError(
+                f"{', '.join(changed)} changed meanwhile; when its transfer is over, give the command again"
+            )
+
+
+def _stamp(paths):
     """Return size and time of change of files, None for one that is not there."""
     facts = [path.stat() if path.exists() else None for path in map(Path, paths)]
-    return [fact and (fact.st_size, fact.st_mtime_ns) for fact in facts]
-
-
-def check_unchanged(paths, before, made):
-    """Refuse files that changed since `before`, their `stamp`, as a transfer goes on; `made` of them is removed."""
-    changed = [str(path) for path, then, now in zip(paths, before, stamp(paths), strict=True) if then != now]
-    if changed:
-        Path(made).unlink(missing_ok=True)
-        raise ReductionError(
-            f"{', '.join(changed)} changed meanwhile; when its transfer is over, give the command again"
-        )
+    return [fact and (fact.st_size, fact.st_mtime_ns, fact.st_ino) for fact in facts]
 
 
 def _list_paths(paths):
@@ -246,6 +267,8 @@ def _named(name):
     except ReductionError as error:
         raise ReductionError(f"{name}: {error}") from error
     except DAMAGE as error:
+        if is_of_machine(error):
+            raise
         raise ReductionError(f"{name} cannot be read ({error}); transfer it again") from error
 
 

@@ -92,6 +92,11 @@ def open_set(paths, facts=(), *, minimum, what, single_reads=False):
         yield RampSet(ramps, keywords, names, left_out, list(dict.fromkeys(history)))
 
 
+def unchanged(paths, made):
+    """Return the context of `drs.raw.unchanged` for exposures named as for `open_set`."""
+    return raw.unchanged([file for path in paths for file in _list_files(Path(path))], made)
+
+
 def read_header(paths, facts=()):
     """Return the keywords of the first exposure whose header can be read, as of its rate, times that follow aside."""
     reasons = []
@@ -105,10 +110,15 @@ def read_header(paths, facts=()):
 
 def _read_member(path, own):
     """Return the files of an exposure, its header with corrections, and the keywords of its rate."""
-    files = path.read_text().split("\n")[:-1] if path.suffix == ".txt" else [path]
+    files = _list_files(path)
     header = raw.read_keywords(files)
     corrected = header | {key: value for correction in own["corrections"] for key, value in correction["set"].items()}
     return files, header, rate_keywords(corrected, own["keys"])
+
+
+def _list_files(path):
+    """Return the Level 0 files of one exposure."""
+    return path.read_text().split("\n")[:-1] if path.suffix == ".txt" else [path]
 
 
 def _open_member(path, own, stack, history):

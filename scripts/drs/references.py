@@ -11,7 +11,7 @@ import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from drs.errors import ReductionError
+from drs.errors import MachineError, ReductionError, is_of_machine
 from drs.files import write_json
 from drs.schema import check_document, load_yaml
 
@@ -185,6 +185,8 @@ def read_json(path):
     try:
         document = json.loads(Path(path).read_text())
     except (OSError, ValueError) as error:
+        if is_of_machine(error):
+            raise
         raise ReductionError(f"{path} cannot be read as JSON ({error}); make it again") from error
     if not isinstance(document, dict):
         raise ReductionError(f"{path} holds no JSON object; make it again")
@@ -251,7 +253,7 @@ def same_answer(path, manifest):
     """Return True when the manifest on disk gives the answer of `manifest`."""
     try:
         return _answer(read_manifest(path)) == _answer(manifest)
-    except (ReductionError, AttributeError):
+    except (ReductionError, FileNotFoundError, AttributeError):
         return False
 
 
@@ -279,7 +281,9 @@ def open_references(manifest_path, types, roots, *, partial=False):
     Raises
     ------
     ReductionError
-        The exposure was not resolved, a type has no reference, or a file is missing or has changed.
+        The exposure was not resolved, a type has no reference, or a file has changed.
+    MachineError
+        A file is missing, or one of the night's own is about to be made again.
     """
     manifest = read_manifest(manifest_path)
     if manifest["status"] != "resolved" and not (partial and manifest["references"]):
@@ -307,9 +311,10 @@ def _open_reference(name, manifest, kind, roots):
                 return path
     if not found:
         where = "its place" if entry["source"] == "override" else " or ".join(map(str, roots))
-        raise ReductionError(f"{name}: {kind} reference {entry['file']} is not in {where}; fill the cache")
+        raise MachineError(f"{name}: {kind} reference {entry['file']} is not in {where}; fill the cache")
     changed = "; ".join(f"{path} has {facts}" for path, facts in found.items())
-    raise ReductionError(
+    own = entry["source"] == "night"  # which this workflow writes: the answer is of another moment than the file
+    raise (MachineError if own else ReductionError)(
         f"{name}: {kind} reference has changed: {changed}, expected {expected}; "
         "restore the file, or resolve the references again if the change was meant"
     )

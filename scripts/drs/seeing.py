@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from astropy.table import Table
-from astropy.time import Time
 
 from drs.errors import ReductionError
 from drs.headers import parse_utc
@@ -45,6 +43,8 @@ def read_seeing(path):
     ReductionError
         Not such a table, fewer than two samples, times that do not increase, or a seeing that is no size.
     """
+    from astropy.table import Table  # slow to import; only with a table
+
     path = Path(path)
     try:
         is_ecsv = path.read_text(encoding="utf-8").startswith("# %ECSV")
@@ -63,6 +63,8 @@ def read_seeing(path):
 
 def _read_times(path, column):
     """Return a column of times as MJD."""
+    from astropy.time import Time
+
     if isinstance(column, Time):
         return np.array(column.utc.mjd, dtype=np.float64)
     if column.dtype.kind != "U":

@@ -7,7 +7,7 @@ import numpy as np
 from astropy import units as u
 from astropy.table import Table
 
-from drs.errors import ReductionError
+from drs.errors import ReductionError, is_of_machine
 
 FLUX_UNIT = "10**-18 W m-2 um-1"  # about that of one electron per second in a bin of these instruments
 UNIT = u.Unit(FLUX_UNIT, format="fits")
@@ -40,6 +40,8 @@ def read_standard(path):
         wavelength = columns[0].to(u.um)
         flux = columns[1].to(UNIT, equivalencies=u.spectral_density(wavelength))
     except (OSError, ValueError, TypeError, KeyError, u.UnitConversionError) as error:
+        if is_of_machine(error):
+            raise
         raise ReductionError(
             f"{path} cannot be read as a star's spectrum ({error}): give a table with columns WAVELENGTH and FLUX, with"
             " units (ECSV or FITS)"

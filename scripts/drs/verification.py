@@ -140,7 +140,7 @@ def check_product(path, folder, defects):
         with product.open_product(path):
             read_provenance(path)
             return []
-    except ReductionError as error:
+    except (ReductionError, OSError) as error:
         return [Deviation(name, "not valid", "a product that fits its schema", str(error), AGAIN)]
 
 
@@ -151,7 +151,7 @@ def check_inputs(folder, cache, files, manifests):
     for path in filterfalse(is_spectra, files):
         try:
             named[path] = read_provenance(path)
-        except ReductionError:  # check_product says it
+        except (ReductionError, OSError):  # check_product says it
             named[path] = []
     used = {name for rows in named.values() for _, name, _ in rows}
     digests = hash_all(sorted({path for name in used for path in candidates[name]}))
@@ -187,7 +187,7 @@ def _read_manifests(folder, plan):
         path = manifest_path(folder / "references", identity)
         try:
             manifests[identity] = read_manifest(path)
-        except ReductionError as error:
+        except (ReductionError, OSError) as error:
             if path.is_file():
                 deviations.append(Deviation(_show(path, folder), "damaged", "a manifest", str(error), AGAIN))
     return manifests, deviations
@@ -230,7 +230,7 @@ def _check_entry(path, folder, kind, entry, roots):
     try:
         open_references(path, [kind], roots, partial=True)
         return []
-    except ReductionError as error:
+    except (ReductionError, OSError) as error:
         instrument = read_manifest(path)["keys"]["INSTRUME"]
         there = find_reference(entry, instrument, roots)
         found = f"sha1 {sha1(there)}" if there else "no such file"
@@ -249,7 +249,7 @@ def check_headers(folder, plan):
             try:
                 with product.open_product(path) as made:
                     keywords = made.keywords
-            except ReductionError:  # check_product says it
+            except (ReductionError, OSError):  # check_product says it
                 continue
             stated = {key: value for key, value in header_keywords(part).items() if key.startswith("R_")}
             deviations += [
@@ -286,7 +286,7 @@ def _check_context(place, context, roots):
         for mapping in Holding(root).list_mappings(name):
             if not is_intact(mapping_path(root, mapping)):
                 deviations.append(Deviation(place, f"rule file {mapping}", "its own checksum", "another", RESTORE))
-    except ReductionError as error:
+    except (ReductionError, OSError) as error:
         deviations.append(Deviation(place, f"rules of {name}", "a whole context", str(error), RESTORE))
     for reference, expected in context.get("delivered", {}).items():
         path = reference_path(roots[-1], reference.partition("_")[0], reference)
@@ -326,7 +326,7 @@ def _read(path):
     """Return a JSON object, {} where there is none that can be read: another check says so."""
     try:
         return read_json(path)
-    except ReductionError:
+    except (ReductionError, OSError):
         return {}
 
 

@@ -1,7 +1,6 @@
 """Celestial coordinates of a detector, or of a cube with its wavelengths, from the telescope's pointing."""
 
 import numpy as np
-from astropy.wcs import WCS
 
 from drs.errors import ReductionError
 
@@ -88,6 +87,8 @@ def find_wcs(keywords, shape, instrument):
 
 def measure_offsets(headers):
     """Return where images point, in pixels (x, y) of the first one, (n, 2)."""
+    from astropy.wcs import WCS  # slow to import, and not for all who ask for coordinates
+
     first = WCS(headers[0])
     places = [(header["CRVAL1"], header["CRVAL2"]) for header in headers]
     return first.wcs_world2pix(np.array(places), 0)

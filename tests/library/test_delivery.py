@@ -6,7 +6,7 @@ from astropy.io import fits
 from reference_cache import ALL_TYPES, TYPES, list_bytes, make_cache, make_reference, make_request, write_reference
 
 from drs import bestrefs, delivery, product, references
-from drs.errors import ReductionError
+from drs.errors import MachineError, ReductionError
 
 
 @pytest.fixture(scope="module")
@@ -219,8 +219,8 @@ def test_a_truncated_reference_is_refused(overlay, deliver, tmp_path, length):
     assert not overlay.exists()
 
 
-def test_a_missing_reference_is_refused(deliver, tmp_path):
-    with pytest.raises(ReductionError, match="cannot be read as FITS"):
+def test_a_missing_reference_is_not_left_out_as_refused(deliver, tmp_path):
+    with pytest.raises(FileNotFoundError):
         deliver([tmp_path / "iris_img1_dark_20240924t000000_0.0.1.fits"])
 
 
@@ -249,8 +249,11 @@ def test_a_delivered_file_that_changed_is_not_used(cache, overlay, deliver, tmp_
     delivered = deliver([path])
     target = references.reference_path(overlay, "IRIS", path.name)
     product.write(target, make_reference("dark", value=np.pi))
-    manifest = resolve_one(make_request("dark"), delivered, cache, overlay)
-    assert "is damaged: sha1" in manifest["reason"]
+    with pytest.raises(MachineError, match="is not what this night delivered: sha1"):
+        resolve_one(make_request("dark"), delivered, cache, overlay)
+    target.unlink()
+    with pytest.raises(MachineError, match="has delivered, is gone"):
+        resolve_one(make_request("dark"), delivered, cache, overlay)
 
 
 def test_a_changed_base_is_refused(context, deliver, tmp_path):

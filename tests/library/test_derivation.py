@@ -137,3 +137,12 @@ def test_a_copy_of_the_same_bytes_is_left_untouched(tmp_path):
     (tmp_path / "a").write_bytes(b"y" * 10)
     derivation.copy_file(tmp_path / "a", tmp_path / "b" / "c")
     assert (tmp_path / "b" / "c").read_bytes() == b"y" * 10
+
+
+def test_a_vanished_reference_is_not_refused_by_crds(whole, tmp_path):
+    """A delivery leaves out what CRDS refuses, and that is final: not what an unwritable disk or a lost file did."""
+    dark = write_reference(tmp_path, "dark")
+    described = derivation.describe_references([dark], ALL_TYPES)
+    dark.unlink()
+    with pytest.raises(OSError, match=r"No such file|does not exist"):
+        derivation.derive_context("ligeriri_0001.pmap", whole, described, rename, tmp_path / "other")

@@ -1,6 +1,8 @@
 """What the rules ask of the plan."""
 
+import json
 import re
+import shlex
 from types import SimpleNamespace
 
 import pytest
@@ -142,8 +144,8 @@ def test_flux_calibrations_of_images_and_of_cubes_have_rules_of_their_own():
 
 def test_the_readout_of_an_exposure(ifs_plan):
     star = SimpleNamespace(obs="2024B-P123-008_IRIS_IFS_PSF", exp="0020-00")
-    assert ifs_plan.readout(star) == {"border_pix": 4, "n_channel": 4}
-    assert ifs_plan.readout(science("0021-00"))["n_channel"] == 64
+    assert ifs_plan.exposure_options(star).endswith(" --border-pix=4 --n-channel=4")
+    assert "--n-channel=64" in ifs_plan.exposure_options(science("0021-00"))
     assert ifs_plan.sky(star, AUTO) == ("none", [])
 
 
@@ -210,12 +212,28 @@ def test_one_exposure(plan):
     assert plan.raw(science()) == ["raw/s0.fits"]
     assert plan.instrument(science()) == "iris"
     assert plan.megapixels(science()) == 48 * 64 / 1e6
-    identity = plan.identity(science())
+    row = plan.exposure(science())
+    row["notes"], row["corrections"] = ["it's late", "$(ls)"], [{"set": {"OBJECT": "a b"}, "reason": "wrong"}]
+    stated = [option.partition("=")[::2] for option in shlex.split(plan.exposure_options(science()))]
+    assert stated[0] == ("--ramp", "raw/s0.fits")
+    assert [value for name, value in stated if name == "--note"] == row["notes"]
+    assert json.loads(dict(stated)["--corrections"]) == row["corrections"]
+    identity = json.loads(dict(stated)["--keys"])
     assert (identity["SEMID"], identity["EXPNUM"], identity["INSTERA"]) == ("2024B", 20, "0.0.1")
 
 
+def test_until_crds_has_answered_the_answer_is_waited_for(plan):
+    class WaitingError(Exception):
+        targetfile = "references/science.json"
+
+    waiting = Plan(plan.night, lambda stage: WaitingError())
+    assert waiting.after_crds(science()) == waiting.level2_references(science()) == "references/science.json"
+    assert waiting.references_of(list(plan.exposures)) == ["references/science.json"]
+    assert waiting.indexes() == ["references/science.json"] * len(plan.stages)
+
+
 def test_options_carry_their_names():
-    assert options({"clip_sigma": 5.0, "n_coadd": 2}) == ["--clip-sigma=5.0", "--n-coadd=2"]
+    assert options({"clip_sigma": 5.0, "n_coadd": 2, "a": "b c"}) == "--clip-sigma=5.0 --n-coadd=2 '--a=b c'"
 
 
 def test_the_seeing_matters_through_the_sky_only(plan):

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from drs import planes
-from drs.errors import ReductionError
+from drs.errors import MachineError
 
 SHAPE = (37, 53)
 DTYPES = {"rate": "f4", "flags": "u4", "reads": "u2"}
@@ -145,7 +145,7 @@ def raise_os_error(number, *_):
 
 def test_a_full_disk_is_named(spool, monkeypatch):
     monkeypatch.setattr(planes.os, "pwrite", partial(raise_os_error, errno.ENOSPC))
-    with pytest.raises(ReductionError, match=r"temporary file in .*No space left.*212 bytes.*TMPDIR"):
+    with pytest.raises(MachineError, match=r"temporary file in .*No space left.*212 bytes.*TMPDIR"):
         spool.write("rate", slice(0, 1), make_array("f4")[:1])
 
 
@@ -159,10 +159,10 @@ def test_a_short_write_goes_on(spool, monkeypatch):
 def test_a_file_that_ends_early_is_named(tmp_path, monkeypatch):
     path = tmp_path / "short.fits"
     path.write_bytes(bytes(100))
-    with pytest.raises(ReductionError, match=r"short.fits ends at byte 100, 20 more were expected"):
+    with pytest.raises(MachineError, match=r"short.fits ends at byte 100, 20 more were expected"):
         read_file_by_rows(path, (6, 5), "f4")
     monkeypatch.setattr(planes.os, "preadv", partial(raise_os_error, errno.EIO))
-    with pytest.raises(ReductionError, match=r"short.fits cannot be read \(Input/output error\)"):
+    with pytest.raises(MachineError, match=r"short.fits cannot be read \(Input/output error\)"):
         read_file_by_rows(path, (6, 5), "f4")
 
 

@@ -1,6 +1,8 @@
 """Products: written and read back, checked against their schemas, atomic, byte for byte the same."""
 
+import errno
 import hashlib
+import os
 import tracemalloc
 from contextlib import contextmanager
 from dataclasses import replace
@@ -114,8 +116,24 @@ def test_wrong_model_unit_or_damaged_file_is_named(image, tmp_path):
     path.write_bytes(path.read_bytes()[:6000])
     with pytest.raises(ReductionError, match="cannot be read as a product"):
         product.read(path)
-    with pytest.raises(ReductionError, match="cannot be read as a product"):
-        product.read(tmp_path / "absent.fits")
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EIO, errno.ENOSPC])
+def test_what_the_machine_does_is_no_refusal(image, tmp_path, monkeypatch, number):
+    """A refused product is final, but what a disk did is over in the next run."""
+    path, made = tmp_path / "a.fits", tmp_path / "b.fits"
+    product.write(path, image)
+
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number), str(path))
+
+    monkeypatch.setattr(product.fits, "open", fail)
+    with pytest.raises(OSError, match=os.strerror(number)), product.mark_refusal(made, image, mark=True):
+        product.read(path)
+    path.unlink()
+    with pytest.raises(FileNotFoundError), product.mark_refusal(made, image, mark=True):
+        product.read(path)
+    assert not made.exists()
 
 
 def test_a_changed_pixel_is_noticed(image, tmp_path):

@@ -1,7 +1,10 @@
 """Level 0 in every form gives the same reads; what cannot be told apart is refused."""
 
+import errno
 import gzip
+import os
 import resource
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 from ramps import KEYWORDS, make_times, write_ramp
 
 from drs import raw
-from drs.errors import ReductionError
+from drs.errors import MachineError, ReductionError
 
 SHAPE = (2, 3, 5, 7)
 TIMES = make_times(2, 3)
@@ -350,3 +353,40 @@ def test_an_exposure_may_have_more_files_than_a_process_may_open(tmp_path):
         np.testing.assert_array_equal(read_all(paths)[0], reads)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("change", ["grow", "touch", "unlink", "replace", None])
+def test_what_is_made_of_files_that_change_is_removed(tmp_path, change):
+    path, made = tmp_path / "ramp.fits", tmp_path / "rate.fits"
+    path.write_bytes(b"ab")
+    ways = {
+        "grow": lambda: path.write_bytes(b"abc"),
+        "touch": lambda: os.utime(path, (1, 1)),
+        "unlink": path.unlink,
+        "replace": lambda: shutil.copy2(path, tmp_path / "other").replace(path),
+    }
+
+    def reduce():
+        with raw.unchanged([path], made):
+            made.write_bytes(b"made")
+            if change:
+                ways[change]()
+            raise ReductionError("of a half file")  # is no verdict where the file changed
+
+    with pytest.raises(MachineError if change else ReductionError):
+        reduce()
+    assert made.exists() == (change is None)
+
+
+def test_a_failing_disk_is_no_defect_of_a_file(tmp_path, reads, monkeypatch):
+    write_ramp(tmp_path / "a.fits", reads, TIMES)
+
+    def fail(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with raw.open_ramp(tmp_path / "a.fits") as ramp:
+        monkeypatch.setattr(os, "preadv", fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            ramp.read_rows(0, 2)
+    with pytest.raises(FileNotFoundError), raw.open_ramp(tmp_path / "absent.fits"):
+        pass

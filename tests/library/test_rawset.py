@@ -3,8 +3,8 @@
 import pytest
 from detector_nights import make_times, make_world, write_exposures
 
-from drs.errors import ReductionError
-from drs.rawset import group_equal, open_set, read_header, split_bands
+from drs.errors import MachineError, ReductionError
+from drs.rawset import group_equal, open_set, read_header, split_bands, unchanged
 
 
 @pytest.fixture
@@ -41,3 +41,12 @@ def test_damaged_exposures_are_left_out_and_named(exposures, tmp_path):
     bad.write_text("no FITS")
     with pytest.raises(ReductionError, match=r"no exposure can be read \(bad.fits: "):
         read_header([bad])
+
+
+def test_an_exposure_that_vanishes_is_not_left_out_for_good(exposures, tmp_path):
+    made = tmp_path / "dark.fits"
+    (tmp_path / "reads.txt").write_text(f"{exposures[0]}\n")
+    with pytest.raises(MachineError, match="changed meanwhile"), unchanged([tmp_path / "reads.txt"], made):
+        exposures[0].unlink()
+    with pytest.raises(FileNotFoundError), open_set(exposures, minimum=1, what="dark"):
+        pass

@@ -8,7 +8,7 @@ from reference_cache import TYPES, TYPES_FILE, list_bytes, make_cache, make_requ
 
 from drs import references
 from drs.bestrefs import resolve
-from drs.errors import ReductionError
+from drs.errors import MachineError, ReductionError
 from drs.schema import load_yaml, product_models
 
 
@@ -226,6 +226,7 @@ def test_open_references_refuses_what_was_not_resolved(opened, copied):
         references.open_references(opened / "good.json", ["flat"], [copied])
     with pytest.raises(ReductionError, match="no wavesol reference: not in the manifest"):
         references.open_references(opened / "good.json", ["wavesol"], [copied])
+    (opened / "none.json").write_text("{")
     with pytest.raises(ReductionError, match="cannot be read as JSON"):
         references.open_references(opened / "none.json", ["dark"], [copied])
 
@@ -241,7 +242,19 @@ def test_open_references_refuses_a_changed_or_missing_file(opened, copied):
     with pytest.raises(ReductionError, match="has changed"):
         references.open_references(opened / "good.json", ["dark"], [copied])
     path.unlink()
-    with pytest.raises(ReductionError, match="fill the cache"):
+    with pytest.raises(MachineError, match="fill the cache"):  # no reason to refuse an exposure for good
+        references.open_references(opened / "good.json", ["dark"], [copied])
+    (opened / "good.json").unlink()
+    with pytest.raises(FileNotFoundError):
+        references.open_references(opened / "good.json", ["dark"], [copied])
+
+
+def test_a_changed_reference_of_the_night_is_no_refusal(opened, copied):
+    """This workflow makes it: what the manifest says and the file are of two moments."""
+    manifest = json.loads((opened / "good.json").read_text())
+    manifest["references"]["dark"] |= {"source": "night", "sha1": "0" * 40}
+    (opened / "good.json").write_text(json.dumps(manifest))
+    with pytest.raises(MachineError, match="dark reference has changed"):
         references.open_references(opened / "good.json", ["dark"], [copied])
 
 
