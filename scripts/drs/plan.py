@@ -11,8 +11,9 @@ from drs.keywords import CONFIGURATION, IDENTITY
 
 MADE = ("level1", "level2", "level3", "calibrations")
 PICTURED = ("calibrations", "level2", "level3")
-ON_SKY, FLUX_STAR, STARS = ("science", "sky"), "flux-star", ("flux-star", "telluric")
-THROUGH_SKY = (*ON_SKY, "telluric", "flux-star", "psf-star")
+ON_SKY, IMAGED_STARS = ("science", "sky"), ("flux-star", "psf-star")
+STARS = (*IMAGED_STARS, "telluric")
+THROUGH_SKY = (*ON_SKY, *STARS)
 
 
 def level1(row):
@@ -345,7 +346,7 @@ class Plan:
         identity = f"{wildcards.obs}_{wildcards.exp}"
         choice, method = self.night["sky"].get(identity), settings["sky"]
         if choice is None:
-            return "median" if self.exposure(wildcards)["kind"] == FLUX_STAR else "none", []
+            return "median" if self.exposure(wildcards)["kind"] in IMAGED_STARS else "none", []
         group, members = self._find_group(identity)
         if method == "auto":
             is_dithered = len(members) > settings["sky_minimum"]
@@ -377,6 +378,14 @@ class Plan:
     def references_of(self, identities):
         """Return the references that exposures use beyond Level 1, once CRDS was asked for their stages."""
         return [self._references("level2", identity) for identity in identities]
+
+    def psf_of(self, wildcards):
+        """Return the references of the PSF of a Level 3 group, those of its first exposure; none for several detectors.
+
+        They are a part of the manifest of their own: another PSF makes no image again.
+        """
+        entry = self.night["groups"][wildcards.group]
+        return [] if entry.get("mosaic") else [self._references("level3", entry["members"][0])]
 
     def members(self, wildcards):
         """Return the ids of the exposures of a Level 3 group."""
