@@ -8,6 +8,7 @@ from drs.epsf import STEP_PIX, evaluate, find_coefficients, smooth_error
 
 RADIUS_FWHM = 1.5
 N_ROUND = 5
+N_PASS = 3
 N_NODE = 8
 BRIGHT = 50.0  # signal to noise of stars that the PSF is matched to
 N_MATCH = 50
@@ -26,10 +27,11 @@ class Fluxes(NamedTuple):
 
 
 class _Shape(NamedTuple):
-    """Coefficients of the PSF, and of what it gains along x and y when it is as broad as resampling may make it."""
+    """Coefficients of the PSF, what it gains along x and along y when resampling broadens it, and more in both."""
 
     coefficients: np.ndarray
     gains: tuple
+    both: np.ndarray
     oversampling: int
 
 
@@ -37,10 +39,10 @@ def fit_fluxes(image, places, sky, *, psf, fwhm_pix, noise_correlation):
     """Return the Fluxes of sources: least squares of flux and place of each in the pixels within 1.5 fwhm of it.
 
     Resampling broadens the stars of a mosaic: pixels that fall anywhere between those of the mosaic are spread like a
-    triangle of half width 1 pixel. So the PSF is E + b_x (E * triangle - E) + the same of y, which keeps its light,
-    with one `breadth` (b_x, b_y) of the image from its bright stars, limited to -0.5 and 2: it also takes up a little
-    of a change of the seeing. By how much single stars scatter about it beyond their errors, as images do not cover
-    all of a mosaic alike, is in the errors of all. The correlation of neighbours, c in all (NOISCORR), enters errors
+    triangle of half width 1 pixel. So the PSF is E * ((1 - b_x) delta + b_x triangle), the same along y, which keeps
+    its light, with one `breadth` (b_x, b_y) of the image from its bright stars, limited to -0.5 and 2: it also takes up
+    a little of a change of the seeing. By how much single stars scatter about it beyond their errors, as images do not
+    cover all of a mosaic alike, is in the errors of all. The correlation of neighbours, c in all (NOISCORR), enters errors
     as the product over the axes of 1 + (c - 1) rho, rho the correlation of the PSF with itself one pixel on.
 
     Parameters
@@ -58,8 +60,7 @@ def fit_fluxes(image, places, sky, *, psf, fwhm_pix, noise_correlation):
     shape = _prepare(*psf)
     stamps = [_cut(image, place, level, RADIUS_FWHM * fwhm_pix) for *place, level in zip(*places, sky[0], strict=True)]
     breadth, scatter = _match_breadth(shape, stamps)
-    gain = np.tensordot(breadth, shape.gains, axes=1)
-    broad = shape._replace(coefficients=shape.coefficients + gain)
+    broad = _broaden(shape, breadth)
     flux, error, of_sky, *of_breadth = np.array([_fit(broad, stamp)[:5] for stamp in stamps]).reshape(-1, 5).T
     correlated = np.sqrt(_correlate(broad, noise_correlation))
     mismatch = [flux * part * own for part, own in zip(of_breadth, scatter, strict=True)]
@@ -75,11 +76,20 @@ def _prepare(values, oversampling):
     at, weight = np.polynomial.legendre.leggauss(N_NODE)
     at = (at + 1) / 2
     distances, parts = np.concatenate([-at, at]), np.tile(weight / 2 * (1 - at), 2)
-    gains = []
-    for dx, dy in ((1, 0), (0, 1)):
-        moved = [evaluate(coefficients, u + d * dx, v + d * dy, oversampling) for d in distances]
-        gains.append(find_coefficients(np.tensordot(parts, moved, axes=1)) - coefficients)
-    return _Shape(coefficients, tuple(gains), oversampling)
+    maps = [coefficients]
+    for dx, dy in ((1, 0), (0, 1)):  # E, E broad along x; then both of them broad along y
+        for own in tuple(maps):
+            moved = [evaluate(own, u + d * dx, v + d * dy, oversampling) for d in distances]
+            maps.append(find_coefficients(np.tensordot(parts, moved, axes=1)))
+    still, in_x, in_y, in_both = maps
+    return _Shape(still, (in_x - still, in_y - still), in_both - in_x - in_y + still, oversampling)
+
+
+def _broaden(shape, breadth):
+    """Return the _Shape of a PSF that is broader by a breadth (x, y)."""
+    along_x, along_y = (gain + own * shape.both for gain, own in zip(shape.gains, breadth[::-1], strict=True))
+    coefficients = shape.coefficients + breadth[0] * shape.gains[0] + breadth[1] * along_y
+    return shape._replace(coefficients=coefficients, gains=(along_x, along_y))
 
 
 def _cut(image, place, level, radius_pix):
@@ -134,19 +144,27 @@ def _match_breadth(shape, stamps):
     The narrow majority decides: sources that are no stars are broader.
     """
     brightest = sorted((s for s in stamps if s is not None), key=lambda stamp: -stamp[2].sum())[:N_MATCH]
-    found = np.array([_fit(shape, stamp, with_breadth=True) for stamp in brightest]).reshape(-1, 6)
-    found = found[np.isfinite(found).all(axis=1) & (found[:, 0] > BRIGHT * found[:, 1])]
-    if not len(found):
-        return np.zeros(2), np.zeros(2)
-    values, errors = found[:, 2:4], found[:, 4:6]
+    breadth, scatter = np.zeros(2), np.zeros(2)
+    for _ in range(N_PASS):
+        broad = _broaden(shape, breadth)
+        found = np.array([_fit(broad, stamp, with_breadth=True) for stamp in brightest]).reshape(-1, 6)
+        found = found[np.isfinite(found).all(axis=1) & (found[:, 0] > BRIGHT * found[:, 1])]
+        if not len(found):
+            break
+        step, scatter = _average(found[:, 2:4], found[:, 4:6])
+        breadth = np.clip(breadth + step, *BREADTH)
+    return breadth, scatter
+
+
+def _average(values, errors):
+    """Return the mean of values (n, 2) by their errors, outliers left out, and their scatter beyond these."""
     centre = np.median(values, axis=0)
     width = np.maximum(MAD_TO_SIGMA * np.median(np.abs(values - centre), axis=0), errors)
     kept = (np.abs(values - centre) <= CLIP_SIGMA * width).all(axis=1)
-    kept = kept if kept.any() else np.ones(len(kept), bool)
-    breadth = np.clip(np.average(values[kept], axis=0, weights=errors[kept] ** -2.0), *BREADTH)
-    weights = errors[kept] ** -2.0
-    excess = np.average((values[kept] - breadth) ** 2 - errors[kept] ** 2, axis=0, weights=weights)
-    return breadth, np.sqrt(np.maximum(excess, 0))
+    values, errors = (values[kept], errors[kept]) if kept.any() else (values, errors)
+    mean = np.average(values, axis=0, weights=errors**-2.0)
+    excess = np.average((values - mean) ** 2 - errors**2, axis=0, weights=errors**-2.0)
+    return mean, np.sqrt(np.maximum(excess, 0))
 
 
 def _correlate(shape, correlation):
