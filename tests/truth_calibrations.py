@@ -6,6 +6,7 @@ Figures are of good pixels; those of maps are medians of made over true, widths 
 import numpy as np
 from astropy.io import fits
 from runs import REPO
+from stars import true_psf
 
 from drs import product
 from drs.schema import load_yaml
@@ -117,6 +118,15 @@ def measure_zero_point(night):
     return error, error / keywords["PHOTZPE"]
 
 
+def measure_psf(night):
+    """Return the largest error of the point-spread function over its peak, and the width of its pulls in the core."""
+    made = read_made(night, "psf")
+    (radius_pix,) = [float(value) for step, name, value in made.parameters if (step, name) == ("psf", "radius_pix")]
+    truth = true_psf(radius_pix, made.keywords["PSFOVER"])
+    error, near = made.arrays["SCI"] - truth, truth > 1e-3 * truth.max()
+    return float(np.abs(error).max() / truth.max()), float((error / made.arrays["ERR"])[near].std())
+
+
 def format_table(night):
     """Return the figures of the calibrations that a night has, as text."""
     level, lines = "{:+.3%}".format, []
@@ -139,5 +149,6 @@ FIGURES = {
     "dark": lambda night: f"pulls: median {np.median(measure_dark(night)):+.3f}, width {measure_dark(night).std():.3f}",
     "flat": lambda night: "median over truth - 1 {:+.3%}, width of pulls {:.3f}".format(*measure_flat(night)),
     "distortion": lambda night: f"{measure_distortion(night):.4f} pix rms",
+    "psf": lambda night: "largest error {:.2%} of the peak, width of pulls {:.2f}".format(*measure_psf(night)),
     "flux": lambda night: "zero point {:+.4f} mag off, {:+.1f} sigma".format(*measure_zero_point(night)),
 }

@@ -42,8 +42,8 @@ def fit_fluxes(image, places, sky, *, psf, fwhm_pix, noise_correlation):
     triangle of half width 1 pixel. So the PSF is E * ((1 - b_x) delta + b_x triangle), the same along y, which keeps
     its light, with one `breadth` (b_x, b_y) of the image from its bright stars, limited to -0.5 and 2: it also takes up
     a little of a change of the seeing. By how much single stars scatter about it beyond their errors, as images do not
-    cover all of a mosaic alike, is in the errors of all. The correlation of neighbours, c in all (NOISCORR), enters errors
-    as the product over the axes of 1 + (c - 1) rho, rho the correlation of the PSF with itself one pixel on.
+    cover all of a mosaic alike, is in the errors of all. The correlation of neighbours, c in all (NOISCORR), enters
+    variances as the product over the axes of 1 + (c - 1) rho, rho the correlation of the PSF with itself a pixel on.
 
     Parameters
     ----------

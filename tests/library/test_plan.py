@@ -144,7 +144,7 @@ def test_the_readout_of_an_exposure(ifs_plan):
     star = SimpleNamespace(obs="2024B-P123-008_IRIS_IFS_PSF", exp="0020-00")
     assert ifs_plan.readout(star) == {"border_pix": 4, "n_channel": 4}
     assert ifs_plan.readout(science("0021-00"))["n_channel"] == 64
-    assert ifs_plan.sky(star, AUTO) == ("none", [])
+    assert ifs_plan.sky(star, AUTO) == ("median", [])
 
 
 def test_stages_build_on_each_other(plan):

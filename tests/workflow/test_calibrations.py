@@ -15,6 +15,7 @@ from truth_calibrations import (
     measure_distortion,
     measure_flat,
     measure_linearity,
+    measure_psf,
     measure_ratio,
     measure_saturation,
     measure_zero_point,
@@ -98,7 +99,8 @@ def test_bad_pixels_are_found(detector_night):
 def test_each_calibration_of_the_optics_is_made_and_used_by_the_next(optics_night):
     night, text = optics_night
     ran = run_rules(text)
-    expected = {"make_dark": 1, "make_flat": 1, "make_distortion": 1, "make_photometry": 1, "calibrate_image": 3}
+    expected = {"make_dark": 1, "make_flat": 1, "make_distortion": 1, "make_photometry": 1, "make_psf": 1}
+    expected["calibrate_image"] = 6
     assert {rule: ran[rule] for rule in expected} == expected
     sources = read_sources(night, "FLUX")
     assert {sources[kind] for kind in ("dark", "flat", "distortion")} == {"night"}
@@ -119,6 +121,12 @@ def test_the_zero_point_is_right_to_1_percent(optics_night):
     error_mag, sigma = measure_zero_point(optics_night[0])
     assert abs(error_mag) < 0.01
     assert abs(sigma) < 4
+
+
+def test_the_psf_is_right_to_1_percent_of_its_peak(optics_night):
+    error, width = measure_psf(optics_night[0])
+    assert error < 0.01
+    assert width == pytest.approx(1, abs=0.4)  # neighbouring samples are not independent
 
 
 def test_the_figures_are_printed(detector_night, optics_night):
@@ -146,7 +154,7 @@ def test_an_edited_setting_of_a_flat_reaches_the_zero_point_in_one_run(optics_ni
     with (night / "config.yaml").open("a") as stream:
         stream.write("make_flat: {clip_sigma: 4.5}\n")
     ran = run_rules(run_snakemake(night, "calibrations", "references").stdout)
-    made = {"make_flat": 1, "calibrate_image": 3, "make_photometry": 1, "deliver_references": 2}
+    made = {"make_flat": 1, "calibrate_image": 6, "make_photometry": 1, "make_psf": 1, "deliver_references": 2}
     assert {rule: ran[rule] for rule in made} == made
     assert not {"fit_ramp", "make_dark", "make_distortion"} & ran.keys()
     assert "Nothing to be done" in run_snakemake(night, "calibrations", "references").stdout
