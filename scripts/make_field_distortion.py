@@ -1,0 +1,118 @@
+"""Make a distortion map: dithers of a dense star field against a catalogue, and a Legendre series through its stars."""
+
+import logging
+from dataclasses import replace
+
+import click
+import numpy as np
+
+from drs import cli, product
+from drs.astrometry import Search
+from drs.calibration import calibrate, override_history, read_calibrations, with_calibration, with_references
+from drs.catalogue import move_to_date, read_catalogue
+from drs.distortion import fit_field, map_distortion, measure_scale
+from drs.errors import ReductionError
+from drs.keywords import combine_keywords, reference_keywords
+from drs.members import keep_good
+from drs.references import read_manifest
+from drs.refraction import Air, find_stretch, stretch_wcs
+from drs.schema import load_yaml
+from drs.starfield import list_stars, pair_stars
+from drs.wcs import find_pointing, find_wcs
+
+logger = logging.getLogger("make_field_distortion")
+MAXIMUM_SCALE = 0.03
+CENTROID_PIX = 0.01  # of a bright star, beside which its noise is small
+PIX = {"SCI": "pix", "ERR": "pix", "DX": "pix", "DY": "pix"}
+
+
+@cli.command()
+@click.option("--rate", "rates", type=cli.existing_file, multiple=True, required=True, help="Level 1 dither; repeat.")
+@click.option("--manifest", "manifests", type=cli.existing_file, multiple=True, required=True, help="In that order.")
+@cli.cache_option
+@cli.night_cache_option
+@click.option("--instrument", type=cli.existing_file, required=True, help="Instrument file.")
+@click.option("--catalogue", type=cli.existing_file, default=None, help="Stars: ra_deg, dec_deg, proper motions.")
+@click.option("--useafter", required=True, help="Time from which the distortion holds (ISO, UTC).")
+@click.option("--minimum", type=click.IntRange(1), required=True, help="Smallest number of exposures.")
+@click.option("--order", type=click.IntRange(1, 9), required=True, help="Total degree of the Legendre series.")
+@click.option("--search-pix", type=cli.Finite(1), required=True, help="Largest error of the pointing.")
+@click.option("--search-deg", type=cli.Finite(0), required=True, help="Largest error of the position angle.")
+@click.option("--minimum-stars", type=click.IntRange(3), required=True, help="Fewest stars of an exposure.")
+@click.option("--catalogue-error-pix", type=cli.Finite(0), required=True, help="Of the places of the catalogue.")
+@click.option("--maximum-residual-pix", type=cli.Finite(0), required=True, help="Refuse a worse fit.")
+@click.option("--refraction", type=bool, required=True, help="Take refraction and aberration out of the places.")
+@click.option("--refraction-pressure-hpa", type=cli.Finite(0), required=True, help="At the telescope.")
+@click.option("--refraction-temperature-c", type=cli.Finite(-60, 60), required=True, help="At the telescope.")
+@cli.refusal_option
+@cli.output_option
+def main(rates, manifests, cache, night_cache, instrument, catalogue, mark_refusal, output, useafter, minimum, **how):
+    """Fit the distortion of a detector to Level 1 exposures of a star field."""
+    members = [product.read(path, models="ImagerModel", unit="electron/s") for path in rates]
+    members = [with_references(member, read_manifest(path)) for member, path in zip(members, manifests, strict=True)]
+    with product.mark_refusal(output, describe_distortion(members, useafter), mark=mark_refusal):
+        good, left_out = keep_good(members, [path.name for path in rates], minimum=minimum, what="star field")
+        if catalogue is None:
+            raise ReductionError("no catalogue of stars: name one in make_field_distortion: catalogue")
+        used = [members[k] for k in good]
+        darks, files = read_calibrations(used, [manifests[k] for k in good], ["dark"], [night_cache, cache])
+        used = [m.with_image(calibrate(m.image, dark)) for m, dark in zip(used, darks, strict=True)]
+        made = product.with_history(describe_distortion(used, useafter), [*left_out, *override_history(used)])
+        arrays, facts = solve_distortion(used, read_catalogue(catalogue), load_yaml(instrument), **how)
+        made = with_calibration(replace(made, arrays=arrays, units=PIX), ["dark"], darks)
+        made = made.with_parameters("distortion", catalogue=catalogue.name, **facts, **how)
+        product.write(output, made, inputs={"rate": rates, "dark": files, "catalogue": catalogue})
+
+
+def describe_distortion(members, useafter):
+    """Return the distortion of these members without its arrays."""
+    keywords = combine_keywords([member.keywords for member in members])
+    keywords = reference_keywords(keywords, "DISTORTION", useafter, "Distortion from a star field and a catalogue")
+    return product.Product(keywords | {"DATAMODL": "DistortionModel"}, {}, {})
+
+
+def solve_distortion(members, catalogue, instrument, *, order, catalogue_error_pix, maximum_residual_pix, **how):
+    """Return (arrays of a DistortionModel, what the fit says of itself) of exposures of one star field."""
+    air = Air(how["refraction_pressure_hpa"], how["refraction_temperature_c"]) if how["refraction"] else None
+    search = Search(how["search_pix"], how["search_deg"], False, how["minimum_stars"])
+    exposures = [pair_exposure(member, catalogue, instrument, air, search) for member in members]
+    errors = {"catalogue_error_pix": max(catalogue_error_pix, 1e-3), "centroid_error_pix": CENTROID_PIX}
+    solution = fit_field(exposures, members[0].arrays["SCI"].shape, order=order, **errors)
+    found = {"residual_pix": solution.residual_pix, "catalogue_pix": solution.mask_pix, "n_star": solution.n_spot}
+    logger.info("%d places of stars: residual %.4f pix, catalogue off by %.4f pix", solution.n_spot, *solution[1:3])
+    if not max(solution.residual_pix, solution.mask_pix) <= maximum_residual_pix:
+        raise ReductionError(
+            f"{solution.n_spot} places of stars are off a smooth distortion by {solution.residual_pix:.3f} pix, those "
+            f"of the catalogue by {solution.mask_pix:.3f}, at most {maximum_residual_pix} allowed: check its proper "
+            "motions and epoch, or exclude exposures"
+        )
+    if max(map(abs, scales := measure_scale(solution))) > MAXIMUM_SCALE:
+        raise ReductionError(
+            f"the field is {scales[0]:+.1%} in x and {scales[1]:+.1%} in y off the pixel scale, at most "
+            f"{MAXIMUM_SCALE:.0%} is a distortion: correct scale_arcsec of the instrument file"
+        )
+    dx, dy = map_distortion(solution)
+    arrays = {"SCI": np.hypot(dx, dy), "ERR": np.full_like(dx, solution.residual_pix), "DX": dx, "DY": dy}
+    return {**arrays, "DQ": np.zeros(dx.shape, np.uint32)}, found
+
+
+def pair_exposure(member, catalogue, instrument, air, search):
+    """Return (places, wanted, numbers) of the stars of an exposure that the catalogue has."""
+    image, name = member.image, f"exposure {member.keywords.get('EXPNUM')}"
+    if image.unusable.all():
+        raise ReductionError(f"{name}: all pixels are masked: exclude it in exposures.yaml")
+    wcs = find_wcs(member.keywords, image.rate.shape, instrument)
+    if air is not None:
+        stretch = find_stretch(find_pointing(member.keywords), member.keywords["EXPMJDMD"], instrument, air)
+        wcs = stretch_wcs(wcs, stretch)
+    stars = move_to_date(catalogue, member.keywords["EXPDTST"])
+    places = np.stack([stars.ra_deg, stars.dec_deg, stars.mag])
+    noise = float(np.median(image.error[~image.unusable]))
+    try:
+        return pair_stars(list_stars(image), wcs, image.rate.shape, places, noise=noise, search=search)
+    except ReductionError as error:
+        raise ReductionError(f"{name}: {error}; exclude it, or search farther in make_field_distortion") from error
+
+
+if __name__ == "__main__":
+    main()
