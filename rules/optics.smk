@@ -3,12 +3,11 @@
 REQUIRED INPUTS:
   rate     = level1/{obs}_LVL1_{exp}.fits      e-/s
   manifest = references/level2/{obs}_{exp}.json   dark
-  image    = level2/{obs}_LVL2_{exp}.fits      e-/s, of standard stars, of PSF stars
+  image    = level2/{obs}_LVL2_{exp}.fits      e-/s, of standard stars
 OUTPUTS:
   calibrations/{instrument}_{detector}_distortion_{date}_{version}.fits     DistortionModel, pix, (y, x)
   calibrations/{instrument}_{detector}_flux_{date}_{version}.fits           PhotometryModel, zero point and curve of growth
-  calibrations/{instrument}_{detector}_psf_{date}_{version}.fits            PsfModel, part of the light in a pixel, (y, x)
-STEPS: make_distortion, make_photometry, make_psf
+STEPS: make_distortion, make_photometry
 """
 
 
@@ -36,7 +35,7 @@ rule make_distortion:
     benchmark:
         "benchmarks/make_distortion/{name}.tsv"
     wildcard_constraints:
-        name=r"[a-z]+_[a-z0-9]+_distortion_([a-z0-9]+_)?[0-9t]+_[0-9.]+",
+        name=PLAN.distortion_pattern("pinhole"),
     conda:
         "../envs/reduction.yaml"
     resources:
@@ -101,42 +100,5 @@ rule make_photometry:
             {params.options:q} \
             --mark-refusal \
             --output {output.photometry:q} \
-            >{log:q} 2>&1
-        """
-
-
-rule make_psf:
-    """Make the point-spread function of stars."""
-    input:
-        images=lambda wildcards: PLAN.level2_of(wildcards.name),
-        after=PLAN.after_crds,
-        script=source("make_psf"),
-        library=source("drs/epsf", "drs/keywords", "drs/members", "drs/offsets", "drs/photometry", "drs/psfstars"),
-    output:
-        psf="calibrations/{name}.fits",
-    log:
-        "logs/make_psf/{name}.log",
-    benchmark:
-        "benchmarks/make_psf/{name}.tsv"
-    wildcard_constraints:
-        name=r"[a-z]+_[a-z0-9]+_psf_([a-z0-9]+_)?[0-9t]+_[0-9.]+",
-    conda:
-        "../envs/reduction.yaml"
-    resources:
-        **NEEDS.of("make_psf"),
-    params:
-        options=options(config["make_psf"]),
-        images=lambda wildcards, input: [f"--image={path}" for path in input.images],
-        useafter=lambda wildcards: PLAN.combinations[wildcards.name]["useafter"],
-        minimum=lambda wildcards: f"--minimum={PLAN.combinations[wildcards.name]['minimum']}",
-    shell:
-        """
-        python {input.script:q} \
-            {params.images:q} \
-            --useafter {params.useafter:q} \
-            {params.minimum} \
-            {params.options:q} \
-            --mark-refusal \
-            --output {output.psf:q} \
             >{log:q} 2>&1
         """

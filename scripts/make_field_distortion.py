@@ -9,20 +9,20 @@ import numpy as np
 from drs import cli, product
 from drs.astrometry import Search
 from drs.calibration import calibrate, override_history, read_calibrations, with_calibration, with_references
-from drs.catalogue import move_to_date, read_catalogue
+from drs.catalogue import read_catalogue
 from drs.distortion import fit_field, map_distortion, measure_scale
 from drs.errors import ReductionError
+from drs.fieldpairs import pair_exposures
 from drs.keywords import combine_keywords, reference_keywords
 from drs.members import keep_good
 from drs.references import read_manifest
-from drs.refraction import Air, find_stretch, stretch_wcs
+from drs.refraction import Air
 from drs.schema import load_yaml
-from drs.starfield import list_stars, pair_stars
-from drs.wcs import find_pointing, find_wcs
 
 logger = logging.getLogger("make_field_distortion")
 MAXIMUM_SCALE = 0.03
 CENTROID_PIX = 0.01  # of a bright star, beside which its noise is small
+FIT = ("order", "catalogue_error_pix", "maximum_residual_pix")
 PIX = {"SCI": "pix", "ERR": "pix", "DX": "pix", "DY": "pix"}
 
 
@@ -57,8 +57,12 @@ def main(rates, manifests, cache, night_cache, instrument, catalogue, mark_refus
         used = [members[k] for k in good]
         darks, files = read_calibrations(used, [manifests[k] for k in good], ["dark"], [night_cache, cache])
         used = [m.with_image(calibrate(m.image, dark)) for m, dark in zip(used, darks, strict=True)]
-        made = product.with_history(describe_distortion(used, useafter), [*left_out, *override_history(used)])
-        arrays, facts = solve_distortion(used, read_catalogue(catalogue), load_yaml(instrument), **how)
+        air = Air(*(how[f"refraction_{name}"] for name in ("pressure_hpa", "temperature_c")))
+        search = Search(how["search_pix"], how["search_deg"], False, how["minimum_stars"])
+        match = {"air": air if how["refraction"] else None, "search": search, "minimum": minimum}
+        pairs, others = pair_exposures(used, read_catalogue(catalogue), load_yaml(instrument), **match)
+        made = product.with_history(describe_distortion(used, useafter), [*left_out, *others, *override_history(used)])
+        arrays, facts = solve_distortion(pairs, used[0].arrays["SCI"].shape, **{key: how[key] for key in FIT})
         made = with_calibration(replace(made, arrays=arrays, units=PIX), ["dark"], darks)
         made = made.with_parameters("distortion", catalogue=catalogue.name, **facts, **how)
         product.write(output, made, inputs={"rate": rates, "dark": files, "catalogue": catalogue})
@@ -71,13 +75,10 @@ def describe_distortion(members, useafter):
     return product.Product(keywords | {"DATAMODL": "DistortionModel"}, {}, {})
 
 
-def solve_distortion(members, catalogue, instrument, *, order, catalogue_error_pix, maximum_residual_pix, **how):
-    """Return (arrays of a DistortionModel, what the fit says of itself) of exposures of one star field."""
-    air = Air(how["refraction_pressure_hpa"], how["refraction_temperature_c"]) if how["refraction"] else None
-    search = Search(how["search_pix"], how["search_deg"], False, how["minimum_stars"])
-    exposures = [pair_exposure(member, catalogue, instrument, air, search) for member in members]
+def solve_distortion(exposures, shape, *, order, catalogue_error_pix, maximum_residual_pix):
+    """Return (arrays of a DistortionModel, what the fit says of itself) of paired stars of exposures of one field."""
     errors = {"catalogue_error_pix": max(catalogue_error_pix, 1e-3), "centroid_error_pix": CENTROID_PIX}
-    solution = fit_field(exposures, members[0].arrays["SCI"].shape, order=order, **errors)
+    solution = fit_field(exposures, shape, order=order, **errors)
     found = {"residual_pix": solution.residual_pix, "catalogue_pix": solution.mask_pix, "n_star": solution.n_spot}
     logger.info("%d places of stars: residual %.4f pix, catalogue off by %.4f pix", solution.n_spot, *solution[1:3])
     if not max(solution.residual_pix, solution.mask_pix) <= maximum_residual_pix:
@@ -94,24 +95,6 @@ def solve_distortion(members, catalogue, instrument, *, order, catalogue_error_p
     dx, dy = map_distortion(solution)
     arrays = {"SCI": np.hypot(dx, dy), "ERR": np.full_like(dx, solution.residual_pix), "DX": dx, "DY": dy}
     return {**arrays, "DQ": np.zeros(dx.shape, np.uint32)}, found
-
-
-def pair_exposure(member, catalogue, instrument, air, search):
-    """Return (places, wanted, numbers) of the stars of an exposure that the catalogue has."""
-    image, name = member.image, f"exposure {member.keywords.get('EXPNUM')}"
-    if image.unusable.all():
-        raise ReductionError(f"{name}: all pixels are masked: exclude it in exposures.yaml")
-    wcs = find_wcs(member.keywords, image.rate.shape, instrument)
-    if air is not None:
-        stretch = find_stretch(find_pointing(member.keywords), member.keywords["EXPMJDMD"], instrument, air)
-        wcs = stretch_wcs(wcs, stretch)
-    stars = move_to_date(catalogue, member.keywords["EXPDTST"])
-    places = np.stack([stars.ra_deg, stars.dec_deg, stars.mag])
-    noise = float(np.median(image.error[~image.unusable]))
-    try:
-        return pair_stars(list_stars(image), wcs, image.rate.shape, places, noise=noise, search=search)
-    except ReductionError as error:
-        raise ReductionError(f"{name}: {error}; exclude it, or search farther in make_field_distortion") from error
 
 
 if __name__ == "__main__":

@@ -100,9 +100,12 @@ def measure_flat(night):
     return float(level - 1), float(measure_pulls(made, truth * level, good).std())
 
 
-def measure_distortion(night):
-    """Return the rms of what the distortion leaves, pix, without a common shift."""
-    made = read_made(night, "distortion").arrays
+def measure_distortion(night, which=0):
+    """Return the rms of what a distortion leaves, pix, without a common shift; the first is that of a mask."""
+    path = sorted((night / "calibrations").glob(f"{DETECTOR}_distortion_*.fits"))[which]
+    made = product.read(path)
+    assert made.refusal is None, made.refusal
+    made = made.arrays
     ny, nx = made["DX"].shape
     y, x = np.mgrid[1 : ny + 1, 1 : nx + 1].astype(float)
     geometry = {"size_x_pix": nx, "size_y_pix": ny, "distortion": FACTS["distortion"]}
@@ -148,7 +151,9 @@ FIGURES = {
     "dq": lambda night: "{:.1%} of bad pixels found, {:.3%} of all are false".format(*measure_bad_pixels(night)),
     "dark": lambda night: f"pulls: median {np.median(measure_dark(night)):+.3f}, width {measure_dark(night).std():.3f}",
     "flat": lambda night: "median over truth - 1 {:+.3%}, width of pulls {:.3f}".format(*measure_flat(night)),
-    "distortion": lambda night: f"{measure_distortion(night):.4f} pix rms",
+    "distortion": lambda night: "{:.4f} (pinholes) {:.4f} (stars) pix rms".format(
+        *(measure_distortion(night, which) for which in (0, -1))
+    ),
     "psf": lambda night: "largest error {:.2%} of the peak, width of pulls {:.2f}".format(*measure_psf(night)),
     "flux": lambda night: "zero point {:+.4f} mag off, {:+.1f} sigma".format(*measure_zero_point(night)),
 }

@@ -267,8 +267,16 @@ class Plan:
 
     def flux_pattern(self, *, cubes):
         """Return the pattern of the names of the flux calibrations of cubes, or of images; of none without any."""
-        first = {name: entry["members"][0] for name, entry in self.combinations.items() if entry["type"] == "flux"}
-        names = [name for name, member in first.items() if (self.exposures[member]["mode"] != "imager") == cubes]
+        return self._match_names("flux", lambda row: (row["mode"] != "imager") == cubes)
+
+    def distortion_pattern(self, kind):
+        """Return the pattern of the names of the distortions that are made of a kind of exposure; of none without."""
+        return self._match_names("distortion", lambda row: row["kind"] == kind)
+
+    def _match_names(self, reftype, fits):
+        """Return the pattern of the names of the calibrations of a type whose first exposure fits; of none without."""
+        first = {name: entry["members"][0] for name, entry in self.combinations.items() if entry["type"] == reftype}
+        names = [name for name, member in first.items() if fits(self.exposures[member])]
         return "|".join(sorted(map(re.escape, names))) or "(?!)"
 
     def standard(self, name, tables):

@@ -306,6 +306,18 @@ def test_stars_make_a_psf_for_the_science_of_their_configuration():
     assert plan["order"] == ["detector", "optics", "flux", "science"]
 
 
+def test_a_star_field_gives_the_distortion_where_there_is_no_mask():
+    fields = {f"a{k}": scan("ASTROM", 80 + k, start=at(5, k)) for k in range(3)}
+    (entry,) = [e for e in plan_of(make_night() | fields)["masters"].values() if e["type"] == "distortion"]
+    assert (len(entry["members"]), entry["minimum"], entry["stage"]) == (3, 3, "optics")
+    assert entry["useafter"] == "2024-09-24T22:00:00"
+    plan = plan_of(make_night() | fields | {"p": scan("PINHOLE", 70, start=at(2))})
+    (name,) = [name for name, e in plan["masters"].items() if e["type"] == "distortion"]
+    assert plan["masters"][name]["members"][0].endswith("PINHOLE_0070-00")
+    (left_out,) = [entry["reason"] for entry in plan["too_few"] if entry["type"] == "distortion"]
+    assert left_out == f"{name} is made of the lamp: star-field exposures through the sky are not needed"
+
+
 def make_detector_night(n_dark=5, n_transfer=4):
     """Return scans of bias frames, saturated flats, flats for photon transfer, and darks."""
     scans = {f"b{k}": scan("BIAS", k, start=at(1, k), FILTER="OPAQUE") for k in range(5)}

@@ -100,6 +100,7 @@ def test_each_calibration_of_the_optics_is_made_and_used_by_the_next(optics_nigh
     night, text = optics_night
     ran = run_rules(text)
     expected = {"make_dark": 1, "make_flat": 1, "make_distortion": 1, "make_photometry": 1, "make_psf": 1}
+    expected["make_field_distortion"] = 1
     expected["calibrate_image"] = 6
     assert {rule: ran[rule] for rule in expected} == expected
     sources = read_sources(night, "FLUX")
@@ -114,6 +115,7 @@ def test_the_flat_is_true_within_its_errors(optics_night):
 
 def test_distortion_is_right_to_hundredths_of_a_pixel(optics_night):
     assert measure_distortion(optics_night[0]) < 0.02
+    assert measure_distortion(optics_night[0], which=-1) < 0.02  # of stars, of another filter
     assert read_made(optics_night[0], "distortion").arrays["SCI"].max() > 1
 
 
@@ -156,5 +158,5 @@ def test_an_edited_setting_of_a_flat_reaches_the_zero_point_in_one_run(optics_ni
     ran = run_rules(run_snakemake(night, "calibrations", "references").stdout)
     made = {"make_flat": 1, "calibrate_image": 6, "make_photometry": 1, "make_psf": 1, "deliver_references": 2}
     assert {rule: ran[rule] for rule in made} == made
-    assert not {"fit_ramp", "make_dark", "make_distortion"} & ran.keys()
+    assert not {"fit_ramp", "make_dark", "make_distortion", "make_field_distortion"} & ran.keys()
     assert "Nothing to be done" in run_snakemake(night, "calibrations", "references").stdout

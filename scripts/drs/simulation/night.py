@@ -47,7 +47,10 @@ OPTIONAL = {
 }
 UNLIT, LAMP = ("dark", "bias"), ("flat", "engineering", "transfer-flat", "saturated-flat", "lenslet-scan", "arc")
 ROWS_PER_BLOCK = 64  # rows simulated at a time: 32 reads of 4096 columns take 70 MB
-STANDARDS = "make_photometry:\n  catalogue: standards.ecsv\n"
+GIVEN = {  # catalogue that a night has: its lines of the configuration
+    "standards.ecsv": "make_photometry:\n  catalogue: standards.ecsv\n",
+    "starfield.ecsv": "make_field_distortion:\n  catalogue: starfield.ecsv\n",
+}
 SPECTRA = "make_sensitivity:\n  standards: {spectra}\n  extinction_mag: 0.0\n"  # no air dims the simulated stars
 CONFIG = "crds:\n  cache: crds_cache\n"
 
@@ -87,9 +90,9 @@ def simulate_night(night, preset_name, *, seed, without=(), extra=()):
     rows = [world.write_exposure(exposure, part, night / "truth") for exposure in exposures]
     n_file = len(list(part.iterdir()))
     world.write_catalogues(night / "truth", exposures, rows)
-    has_standards = (night / "standards.ecsv").exists()
+    given = [text for name, text in GIVEN.items() if (night / name).exists()]
     spectra = world.write_spectra(night, exposures)
-    (night / "config.yaml").write_text(CONFIG + STANDARDS * has_standards + spectra)
+    (night / "config.yaml").write_text("".join([CONFIG, *given, spectra]))
     if raw.exists():
         raw.rmdir()
     part.rename(raw)  # last, so that a night with raw/ is a whole night
@@ -290,11 +293,12 @@ class World:
         columns = ("INSTRUME", "DETECTOR", "IMTYPE", "OBSNUM", "EXPNUM", "FILTER", "RA", "DEC", "PA", "EXPDTST")
         listed = [{**row, **{c: e.keywords[c] for c in columns}} for row, e in zip(rows, exposures, strict=True)]
         truth.write_table(folder / "exposures.ecsv", listed, dict.fromkeys(listed[0], ("", "")))
-        standards = [source for field, found in self.fields.items() if field.endswith("flux-star") for source in found]
-        if standards:
-            columns = {name: [source[name] for source in standards] for name in ("ra_deg", "dec_deg")}
-            mags = self.facts["zero_point_mag"] - 2.5 * np.log10([source["flux_e_per_s"] for source in standards])
-            truth.write_standards(folder.parent / "standards.ecsv", {**columns, "mag": mags})
+        for name, kind in (("standards.ecsv", "flux-star"), ("starfield.ecsv", "star-field")):
+            stars = [source for field, found in self.fields.items() if field.endswith(kind) for source in found]
+            if stars:
+                columns = {column: [star[column] for star in stars] for column in ("ra_deg", "dec_deg")}
+                mags = self.facts["zero_point_mag"] - 2.5 * np.log10([star["flux_e_per_s"] for star in stars])
+                truth.write_standards(folder.parent / name, {**columns, "mag": mags})
         for field, sources in self.fields.items():
             truth.write_table(folder / f"{field}_sources.ecsv", sources, truth.SOURCE_COLUMNS)
             places = []
