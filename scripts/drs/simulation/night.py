@@ -13,6 +13,7 @@ from drs.simulation.cosmic import SNOWBALL, make_hits, make_snowballs
 from drs.simulation.detector import make_detector, simulate_ramp
 from drs.simulation.drift import average_reads, make_drift
 from drs.simulation.level0 import write_level0
+from drs.simulation.observed import observe_offsets
 from drs.simulation.plan import detector_geometry, has_windows, plan_exposures
 from drs.simulation.references import REPO, write_cache
 from drs.simulation.streams import make_stream
@@ -43,6 +44,7 @@ OPTIONAL = {
     "ipc": "interpixel capacitance: a part of the signal in each of the four neighbours",
     "snowballs": "discs of saturating charge with a halo",
     "distortion": "distortion of the optics, on every exposure with light from the sky or a mask",
+    "refraction": "refraction and aberration of fields, which the air and the Earth's motion shrink",
     "guide_windows": "windows on the detector that are reset at every read of science and sky exposures",
 }
 UNLIT, LAMP = ("dark", "bias"), ("flat", "engineering", "transfer-flat", "saturated-flat", "lenslet-scan", "arc")
@@ -171,7 +173,7 @@ class World:
 
     def light(self, exposure, level, sources):
         """Return what falls on the detector, e-/s, (ny, nx), and the light (column, ny, nx) of spectra or None."""
-        geometry = self.geometry[_detector_of(exposure)]
+        geometry = self._see_through_air(exposure)
         if exposure.sequence["kind"] == "pinhole":
             return level + self._light_of_pinholes(exposure, geometry), None
         if "scale_arcsec" in geometry:
@@ -182,6 +184,14 @@ class World:
             return level + scene.render_traces(exposure.shape, **self.facts["traces"]) * is_lit, None
         hidden = _find_hidden(self.without)
         return modes.render(made, self.preset[modes.FACTS[mode]], exposure, level, geometry["fields"][mode], hidden)
+
+    def _see_through_air(self, exposure):
+        """Return the geometry of an exposure, with how its field is seen where the air is simulated."""
+        geometry, site = self.geometry[_detector_of(exposure)], self.instruments[exposure.keywords["INSTRUME"]]
+        if "refraction" in self.without:
+            return geometry
+        how = {"mjd": exposure.keywords["EXPMJDMD"], "site": site, "air": self.facts["air"]}
+        return geometry | {"observe": partial(observe_offsets, **how)}
 
     def _light_of_pinholes(self, exposure, geometry):
         """Return the light through a mask of pinholes that is moved from exposure to exposure, e-/s, (ny, nx)."""
@@ -321,7 +331,7 @@ class World:
 
     def _places(self, file, exposure, sources):
         """Return one row per source: where it falls on the detector in this exposure."""
-        geometry, number = self.geometry[_detector_of(exposure)], exposure.keywords["EXPNUM"]
+        geometry, number = self._see_through_air(exposure), exposure.keywords["EXPNUM"]
         places = []
         for source in sources:
             x_pix, y_pix = scene.sky_to_pixel(source["ra_deg"], source["dec_deg"], exposure.pointing, geometry)
