@@ -80,6 +80,7 @@ rule calibrate_image:
         dither_manifests=lambda wildcards: PLAN.references_of(PLAN.dithers(wildcards, SKY_SETTINGS)),
         astrometry=[path for path in [config["calibrate_image"]["astrometry_catalogue"]] if path],
         instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument(wildcards)}.yaml",
+        filters=f"{CONFIG}/instruments/filters.csv",
         script=source("calibrate_image"),
         library=source(
             "drs/astrometry",
@@ -130,6 +131,7 @@ rule calibrate_image:
             --cache {params.cache:q} \
             --night-cache {params.night_cache:q} \
             --instrument {input.instrument:q} \
+            --filters {input.filters:q} \
             {params.sky:q} \
             {params.dithers:q} \
             --sky-method {params.sky_method:q} \

@@ -19,6 +19,7 @@ rule make_field_distortion:
         manifests=PLAN.calibration_references,
         catalogue=[path for path in [config["make_field_distortion"]["catalogue"]] if path],
         instrument=lambda wildcards: f"{CONFIG}/instruments/{wildcards.name.partition('_')[0]}.yaml",
+        filters=f"{CONFIG}/instruments/filters.csv",
         script=source("make_field_distortion"),
         library=source(
             "drs/astrometry",
@@ -67,6 +68,7 @@ rule make_field_distortion:
             --cache {params.cache:q} \
             --night-cache {params.night_cache:q} \
             --instrument {input.instrument:q} \
+            --filters {input.filters:q} \
             --useafter {params.useafter:q} \
             {params.minimum} \
             {params.options:q} \

@@ -16,7 +16,7 @@ from drs.fieldpairs import pair_exposures
 from drs.keywords import combine_keywords, reference_keywords
 from drs.members import keep_good
 from drs.references import read_manifest
-from drs.refraction import Air
+from drs.refraction import Air, find_wavelength
 from drs.schema import load_yaml
 
 logger = logging.getLogger("make_field_distortion")
@@ -44,9 +44,12 @@ PIX = {"SCI": "pix", "ERR": "pix", "DX": "pix", "DY": "pix"}
 @click.option("--refraction", type=bool, required=True, help="Take refraction and aberration out of the places.")
 @click.option("--refraction-pressure-hpa", type=cli.Finite(0), required=True, help="At the telescope.")
 @click.option("--refraction-temperature-c", type=cli.Finite(-60, 60), required=True, help="At the telescope.")
+@click.option("--filters", type=cli.existing_file, default=None, help="Wavelengths of filters, for the refraction.")
 @cli.refusal_option
 @cli.output_option
-def main(rates, manifests, cache, night_cache, instrument, catalogue, mark_refusal, output, useafter, minimum, **how):
+def main(
+    rates, manifests, cache, night_cache, instrument, catalogue, filters, mark_refusal, output, useafter, minimum, **how
+):
     """Fit the distortion of a detector to Level 1 exposures of a star field."""
     members = [product.read(path, models="ImagerModel", unit="electron/s") for path in rates]
     members = [with_references(member, read_manifest(path)) for member, path in zip(members, manifests, strict=True)]
@@ -58,6 +61,7 @@ def main(rates, manifests, cache, night_cache, instrument, catalogue, mark_refus
         darks, files = read_calibrations(used, [manifests[k] for k in good], ["dark"], [night_cache, cache])
         used = [m.with_image(calibrate(m.image, dark)) for m, dark in zip(used, darks, strict=True)]
         air = Air(*(how[f"refraction_{name}"] for name in ("pressure_hpa", "temperature_c")))
+        air = air._replace(wavelength_um=find_wavelength(filters, used[0].keywords.get("FILTER")))
         search = Search(how["search_pix"], how["search_deg"], False, how["minimum_stars"])
         match = {"air": air if how["refraction"] else None, "search": search, "minimum": minimum}
         pairs, others = pair_exposures(used, read_catalogue(catalogue), load_yaml(instrument), **match)

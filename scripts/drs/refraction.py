@@ -1,5 +1,6 @@
 """How the air and the Earth's motion shrink a field: refraction and aberration as linear terms of a WCS."""
 
+import csv
 import warnings
 from typing import NamedTuple
 
@@ -24,6 +25,15 @@ class Air(NamedTuple):
     temperature_c: float
     humidity: float = 0.2
     wavelength_um: float = WAVELENGTH_UM
+
+
+def find_wavelength(path, name):
+    """Return the central wavelength, um, of a filter in a table (config/instruments/filters.csv); 1.6 where unknown."""
+    if path is None:
+        return WAVELENGTH_UM
+    with path.open(newline="") as stream:
+        rows = csv.DictReader(line for line in stream if not line.startswith("#"))
+        return next((float(row["wave_centre_um"]) for row in rows if row["filter"] == name), WAVELENGTH_UM)
 
 
 class Stretch(NamedTuple):
