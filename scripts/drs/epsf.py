@@ -20,6 +20,7 @@ DIFFERENCE = (-1.0, 3.0, -3.0, 1.0)
 SETTLED_PIX = 1e-4
 STEP_PIX = 1e-3
 N_ANGLE = 64
+REACH, WINDOW, CHUNK = 3, 4, 512  # steps at which B-splines overlap, of a window of the covariance; nodes at a time
 RADIUS_STEP_PIX = 0.05
 STARS_PER_PHASE = 1.25
 FILLED_PHASES = 0.75
@@ -41,11 +42,11 @@ class Star(NamedTuple):
 
 
 class _Fit(NamedTuple):
-    """Least squares of a spline: coefficients that the data reach, factors of the matrix, that of the data alone."""
+    """Least squares of a spline: coefficients that the data reach, matrix of the fit, and that of the data alone."""
 
     active: np.ndarray
-    factor: object
-    normal: object
+    matrix: sparse.spmatrix
+    data: sparse.spmatrix
 
 
 class Epsf(NamedTuple):
@@ -155,10 +156,9 @@ def _fit_spline(stars, used, half, oversampling):
     design = design[:, active]
     normal = (design.T @ design.multiply(weight[:, None])).tocsc()
     tie = TIE * oversampling**6 * _tie_smooth(active, normal.diagonal(), size)
-    factor = splinalg.splu((normal + tie).tocsc())
     coefficients = np.zeros(size * size)
-    coefficients[active] = factor.solve(design.T @ (weight * light))
-    return coefficients.reshape(size, size), _Fit(active, factor, normal)
+    coefficients[active] = splinalg.splu((normal + tie).tocsc()).solve(design.T @ (weight * light))
+    return coefficients.reshape(size, size), _Fit(active, normal + tie, normal)
 
 
 def _build_rows(u, v, size):
@@ -271,21 +271,41 @@ def measure_encircled(coefficients, oversampling, radius_pix):
 def _find_variance(fit, half):
     """Return the variance of the spline's values at its nodes, (n, n), infinite where no data reach, and its freedom.
 
-    The freedom, the number of parameters that the data fix, is the trace of the smoother matrix.
+    The freedom, the number of parameters that the data fix, is the trace of the smoother matrix. The covariance of a
+    coefficient and its neighbours is that of the 9 x 9 about it with the others fixed, as it falls off within a few
+    steps: the whole inverse would take the memory of (n^2)^2 numbers.
     """
-    size = 2 * half + 1
-    inner = np.arange(1, size - 1)
-    v, u = (axis.ravel() for axis in np.meshgrid(inner, inner, indexing="ij"))
-    position = np.full(size * size, -1)
+    size, steps = 2 * half + 1, np.arange(-WINDOW, WINDOW + 1)
+    down, along = (axis.ravel() for axis in np.meshgrid(steps, steps, indexing="ij"))
+    bands = [_list_bands(matrix, fit.active, size) for matrix in (fit.matrix, fit.data)]
+    position = np.full(size * size + WINDOW * (size + 1), -1)
     position[fit.active] = np.arange(fit.active.size)
-    around = position[((v * size + u)[:, None] + (np.arange(-1, 2)[:, None] * size + np.arange(-1, 2)).ravel())]
-    reached = np.flatnonzero((around >= 0).all(axis=1))
-    covariance = fit.factor.solve(np.eye(fit.active.size))
-    weights = np.outer([1, 4, 1], [1, 4, 1]).ravel() / 36
-    variance = np.full((size, size), np.inf)
-    near = covariance[around[reached][:, :, None], around[reached][:, None, :]]
-    variance[v[reached], u[reached]] = np.einsum("a,nab,b->n", weights, near, weights)
-    return variance, float(fit.normal.multiply(covariance).sum())
+    apart = [axis - axis[:, None] + REACH for axis in (down, along)]  # of the columns of a window from its rows
+    coupled = (np.minimum(*apart) >= 0) & (np.maximum(*apart) <= 2 * REACH)
+    apart = [np.clip(axis, 0, 2 * REACH) for axis in apart]
+    weights = np.where(np.maximum(abs(down), abs(along)) <= 1, (4.0 - 3 * abs(down)) * (4.0 - 3 * abs(along)) / 36, 0.0)
+    variance, freedom, middle = np.full(size * size, np.inf), 0.0, down.size // 2
+    for first in range(0, fit.active.size, CHUNK):
+        nodes = fit.active[first : first + CHUNK]
+        window = position[nodes[:, None] + down * size + along]
+        known = window >= 0
+        local = bands[0][window[:, :, None], apart[0], apart[1]] * (coupled & known[:, :, None] & known[:, None])
+        local[:, np.arange(down.size), np.arange(down.size)] += ~known
+        covariance = np.linalg.inv(local)
+        whole = known[:, weights > 0].all(axis=1)
+        variance[nodes[whole]] = np.einsum("a,nab,b->n", weights, covariance[whole], weights)
+        own = bands[1][window[:, middle, None], apart[0][middle], apart[1][middle]] * (coupled[middle] & known)
+        freedom += float((own * covariance[:, middle]).sum())
+    return variance.reshape(size, size), freedom
+
+
+def _list_bands(matrix, active, size):
+    """Return the elements of a matrix by the coefficient and how far the other is from it: (n, 7, 7)."""
+    entries = matrix.tocoo()
+    (v, u), (other_v, other_u) = (np.divmod(active[index], size) for index in (entries.row, entries.col))
+    bands = np.zeros((active.size, 2 * REACH + 1, 2 * REACH + 1))
+    bands[entries.row, other_v - v + REACH, other_u - u + REACH] = entries.data
+    return bands
 
 
 def _describe(stars, used, coefficients, errors, oversampling, radius_pix):

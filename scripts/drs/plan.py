@@ -11,9 +11,8 @@ from drs.keywords import CONFIGURATION, IDENTITY
 
 MADE = ("level1", "level2", "level3", "calibrations")
 PICTURED = ("calibrations", "level2", "level3")
-ON_SKY, IMAGED_STARS = ("science", "sky"), ("flux-star", "psf-star")
-STARS = (*IMAGED_STARS, "telluric")
-THROUGH_SKY = (*ON_SKY, *STARS)
+ON_SKY, IMAGED_STARS, STARS = ("science", "sky"), ("flux-star", "psf-star"), ("flux-star", "psf-star", "telluric")
+THROUGH_SKY = (*ON_SKY, *STARS, "star-field")
 
 
 def level1(row):
@@ -388,12 +387,13 @@ class Plan:
         return [self._references("level2", identity) for identity in identities]
 
     def psf_of(self, wildcards):
-        """Return the references of the PSF of a Level 3 group, those of its first exposure; none for several detectors.
+        """Return the references of the PSF of a Level 3 group, those of its first exposure; none of several detectors.
 
-        They are a part of the manifest of their own: another PSF makes no image again.
+        They are a part of a manifest of their own: another PSF makes no image again.
         """
         entry = self.night["groups"][wildcards.group]
-        return [] if entry.get("mosaic") else [self._references("level3", entry["members"][0])]
+        used = [first for first in entry["members"][:1] if "psf" in self.night["needs"][first]]
+        return [] if entry.get("mosaic") else [self._references("level3", first) for first in used]
 
     def members(self, wildcards):
         """Return the ids of the exposures of a Level 3 group."""
