@@ -5,12 +5,15 @@ Figures are of good pixels; those of maps are medians of made over true, widths 
 
 import numpy as np
 from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
 from runs import REPO
 from stars import true_psf
 
 from drs import product
 from drs.schema import load_yaml
 from drs.simulation import scene
+from drs.sourcelist import list_sources
 
 FACTS = load_yaml(REPO / "config/presets.yaml")
 DETECTOR = "iris_img1"
@@ -130,6 +133,42 @@ def measure_psf(night):
     return float(np.abs(error).max() / truth.max()), float((error / made.arrays["ERR"])[near].std())
 
 
+def measure_psf_fluxes(night):
+    """Return true over fitted fluxes of the stars in Level 2 images of standard and PSF stars, less 1; their pulls."""
+    psf = read_made(night, "psf")
+    how = {
+        "source_threshold_sigma": 5.0,
+        "aperture_pix": [3.0, 8.0],
+        "ring_pix": [16.0, 24.0],
+        "noise_correlation": 1.0,
+    }
+    how["psf_fit"] = psf.arrays["SCI"], psf.keywords["PSFOVER"]
+    ratios, pulls = [], []
+    for kind, field in (("FLUX", "flux-star"), ("PSF", "psf-star")):
+        (places,) = (Table.read(path) for path in (night / "truth").glob(f"*_{field}_positions.ecsv"))
+        (sources,) = (Table.read(path) for path in (night / "truth").glob(f"*_{field}_sources.ecsv"))
+        for path in sorted((night / "level2").glob(f"*_{kind}_LVL2_*.fits")):
+            image = product.read(path)
+            found = list_sources(image.image, WCS(image.wcs), **how)
+            found = found[found["flags"] == 0]
+            own = places[places["exposure"] == image.keywords["EXPNUM"]]
+            apart = np.hypot(*(np.subtract.outer(np.array(own[a]) - 1, np.array(found[a])) for a in ("x_pix", "y_pix")))
+            true, made = np.nonzero(apart < 1)
+            flux = np.array(sources["flux_e_per_s"])[true]
+            ratios += list(np.array(found["psf_flux"])[made] / flux - 1)
+            pulls += list((np.array(found["psf_flux"])[made] - flux) / np.array(found["psf_flux_error"])[made])
+    return np.array(ratios), np.array(pulls)
+
+
+def format_psf(night):
+    """Return the figures of a point-spread function as text."""
+    ratios, pulls = measure_psf_fluxes(night)
+    # what all fluxes have in common is the error of the PSF's scale
+    single = float(np.mean((pulls - np.median(pulls)) ** 2))
+    text = "largest error {:.2%} of the peak, width of pulls {:.2f}".format(*measure_psf(night))
+    return f"{text}; fluxes of {ratios.size} stars {np.median(ratios):+.3%} off, chi-square {single:.2f} about that"
+
+
 def format_table(night):
     """Return the figures of the calibrations that a night has, as text."""
     level, lines = "{:+.3%}".format, []
@@ -154,6 +193,6 @@ FIGURES = {
     "distortion": lambda night: "{:.4f} (pinholes) {:.4f} (stars) pix rms".format(
         *(measure_distortion(night, which) for which in (0, -1))
     ),
-    "psf": lambda night: "largest error {:.2%} of the peak, width of pulls {:.2f}".format(*measure_psf(night)),
+    "psf": format_psf,
     "flux": lambda night: "zero point {:+.4f} mag off, {:+.1f} sigma".format(*measure_zero_point(night)),
 }

@@ -16,6 +16,7 @@ from truth_calibrations import (
     measure_flat,
     measure_linearity,
     measure_psf,
+    measure_psf_fluxes,
     measure_ratio,
     measure_saturation,
     measure_zero_point,
@@ -129,6 +130,10 @@ def test_the_psf_is_right_to_1_percent_of_its_peak(optics_night):
     error, width = measure_psf(optics_night[0])
     assert error < 0.01
     assert width == pytest.approx(1, abs=0.4)  # neighbouring samples are not independent
+    ratios, pulls = measure_psf_fluxes(optics_night[0])
+    assert ratios.size >= 4
+    assert abs(np.median(ratios)) < 0.002
+    assert np.abs(pulls).max() < 4
 
 
 def test_the_figures_are_printed(detector_night, optics_night):
