@@ -4,13 +4,12 @@ import logging
 from dataclasses import replace
 
 import click
-import numpy as np
 
 from drs import cli, product
 from drs.astrometry import Search
 from drs.calibration import calibrate, override_history, read_calibrations, with_calibration, with_references
 from drs.catalogue import read_catalogue
-from drs.distortion import fit_field, map_distortion, measure_scale
+from drs.distortion import check_scale, fit_field, list_arrays
 from drs.errors import ReductionError
 from drs.fieldpairs import pair_exposures
 from drs.keywords import combine_keywords, reference_keywords
@@ -20,7 +19,6 @@ from drs.refraction import Air, find_wavelength
 from drs.schema import load_yaml
 
 logger = logging.getLogger("make_field_distortion")
-MAXIMUM_SCALE = 0.03
 CENTROID_PIX = 0.01  # of a bright star, beside which its noise is small
 FIT = ("order", "catalogue_error_pix", "maximum_residual_pix")
 PIX = {"SCI": "pix", "ERR": "pix", "DX": "pix", "DY": "pix"}
@@ -91,14 +89,8 @@ def solve_distortion(exposures, shape, *, order, catalogue_error_pix, maximum_re
             f"of the catalogue by {solution.mask_pix:.3f}, at most {maximum_residual_pix} allowed: check its proper "
             "motions and epoch, or exclude exposures"
         )
-    if max(map(abs, scales := measure_scale(solution))) > MAXIMUM_SCALE:
-        raise ReductionError(
-            f"the field is {scales[0]:+.1%} in x and {scales[1]:+.1%} in y off the pixel scale, at most "
-            f"{MAXIMUM_SCALE:.0%} is a distortion: correct scale_arcsec of the instrument file"
-        )
-    dx, dy = map_distortion(solution)
-    arrays = {"SCI": np.hypot(dx, dy), "ERR": np.full_like(dx, solution.residual_pix), "DX": dx, "DY": dy}
-    return {**arrays, "DQ": np.zeros(dx.shape, np.uint32)}, found
+    check_scale(solution, ("the field", "the pixel scale"), "correct scale_arcsec of the instrument file")
+    return list_arrays(solution), found
 
 
 if __name__ == "__main__":

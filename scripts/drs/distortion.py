@@ -11,6 +11,7 @@ from drs.errors import ReductionError
 CLIP_SIGMA = 6.0
 N_CLIP = 5
 SPOTS_PER_TERM = 2
+MAXIMUM_SCALE = 0.03
 N_SAMPLE = 40
 SIP_ORDERS = range(2, 8)
 SIP_GOOD_PIX = 1e-3
@@ -123,6 +124,25 @@ def measure_scale(solution):
     """Return by which part the distortion changes the scale, in x and in y: 0.01 where the pitch is 1 % off."""
     ny, nx = solution.shape
     return float(2 * solution.coefficients[0, 0, 1] / (nx - 1)), float(2 * solution.coefficients[1, 1, 0] / (ny - 1))
+
+
+def check_scale(solution, what, advice):
+    """Refuse a distortion that changes the scale by more than 3 %.
+
+    `what` is what was seen and what it was taken for: then the pitch, or the scale, is another one.
+    """
+    if max(map(abs, scales := measure_scale(solution))) > MAXIMUM_SCALE:
+        raise ReductionError(
+            f"{what[0]} is {scales[0]:+.1%} in x and {scales[1]:+.1%} in y off {what[1]}, at most {MAXIMUM_SCALE:.0%} "
+            f"is a distortion: {advice}"
+        )
+
+
+def list_arrays(solution):
+    """Return the arrays of a DistortionModel, (ny, nx): SCI, the length of (DX, DY), ERR, DX, DY and DQ."""
+    dx, dy = map_distortion(solution)
+    arrays = {"SCI": np.hypot(dx, dy), "ERR": np.full_like(dx, solution.residual_pix), "DX": dx, "DY": dy}
+    return {**arrays, "DQ": np.zeros(dx.shape, np.uint32)}
 
 
 def list_terms(order):

@@ -30,14 +30,14 @@ def fit(image, places, *, correlation=1.0, psf=PSF, sky_error=0.0):
 
 def test_fluxes_of_single_images_have_no_bias_and_errors_that_hold():
     ratios, pulls = [], []
-    for seed in range(6):
+    for seed in range(4):
         x, y, flux = place_stars(seed)
         start = np.random.default_rng(seed).normal(0, 0.05, (2, x.size))
         found = fit(observe_stars(SHAPE, x, y, flux, seed=50 + seed, bad=0.002), (x + start[0], y + start[1]))
         ratios += list(found.flux / flux)
         pulls += list((found.flux - flux) / found.error)
         assert found.breadth == pytest.approx((0, 0), abs=0.03)
-    check(np.array(ratios), np.array(pulls), chi_square=0.15)  # of 330 stars: +- 0.08
+    check(np.array(ratios), np.array(pulls), chi_square=0.15)  # of 220 stars: +- 0.1
 
 
 def check(ratios, pulls, *, chi_square):
