@@ -79,6 +79,7 @@ rule calibrate_image:
         manifest=PLAN.level2_references,
         astrometry=ASTROMETRY,
         instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument(wildcards)}.yaml",
+        filters=f"{CONFIG}/instruments/filters.csv",
         script=source("calibrate_image"),
         library=source(
             "drs/astrometry",
@@ -129,6 +130,7 @@ rule calibrate_image:
             --cache {params.cache:q} \
             --night-cache {params.night_cache:q} \
             --instrument {input.instrument:q} \
+            --filters {input.filters:q} \
             {params.sky:q} \
             --sky-method {params.sky_method:q} \
             {params.astrometry:q} \

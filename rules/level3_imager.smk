@@ -2,6 +2,7 @@
 
 REQUIRED INPUTS:
   images = level2/{obs}_LVL2_{exp}.fits        e-/s, (y, x)
+  manifest = references/level3/{obs}_{exp}.json   psf, where measure_sources: psf_fit
 OUTPUTS:
   mosaic = level3/{group}_LVL3.fits            e-/s, (y, x), with errors, weight and coverage
   catalog = level3/{group}_CAT.ecsv            its sources
@@ -62,8 +63,9 @@ rule measure_sources:
     input:
         mosaic="level3/{group}_LVL3.fits",
         after=PLAN.after_crds,
+        manifest=lambda wildcards: PLAN.psf_of(wildcards) if config["measure_sources"]["psf_fit"] else [],
         script=source("measure_sources"),
-        library=source("drs/sourcelist", "drs/quality"),
+        library=source("drs/epsf", "drs/psffit", "drs/quality", "drs/sourcelist"),
     output:
         catalog="level3/{group}_CAT.ecsv",
     log:
@@ -76,10 +78,16 @@ rule measure_sources:
         **NEEDS.of("measure_sources"),
     params:
         options=options(config["measure_sources"]),
+        manifest=lambda wildcards, input: [f"--manifest={path}" for path in input.manifest],
+        cache=CACHE,
+        night_cache=NIGHT_CACHE,
     shell:
         """
         python {input.script:q} \
             --mosaic {input.mosaic:q} \
+            {params.manifest:q} \
+            --cache {params.cache:q} \
+            --night-cache {params.night_cache:q} \
             {params.options} \
             --output {output.catalog:q} \
             >{log:q} 2>&1

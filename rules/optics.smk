@@ -35,7 +35,7 @@ rule make_distortion:
     benchmark:
         "benchmarks/make_distortion/{name}.tsv"
     wildcard_constraints:
-        name=r"[a-z]+_[a-z0-9]+_distortion_([a-z0-9]+_)?[0-9t]+_[0-9.]+",
+        name=PLAN.distortion_pattern("pinhole"),
     conda:
         "../envs/reduction.yaml"
     resources:

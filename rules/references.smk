@@ -10,6 +10,7 @@ OUTPUTS:
   references/{obs}_{exp}.json                 manifest: file, checksum and rule of every reference
   references/level1/{obs}_{exp}.json          its part that Level 1 uses; rewritten only when the answer changes
   references/level2/{obs}_{exp}.json          its part that Level 2, or a calibration, uses beyond Level 1
+  references/level3/{obs}_{exp}.json          its part that a catalogue uses: the PSF
   references/contexts/{stage}.json            context with the calibrations of the stage
 STEPS: resolve_references, deliver_references; stages run detector, optics, science
 """

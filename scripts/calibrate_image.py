@@ -14,7 +14,7 @@ from drs.coordinates import with_astrometry, with_photometry, with_wcs
 from drs.cosmics import flag_hits
 from drs.errors import ReductionError
 from drs.references import read_manifest
-from drs.refraction import Air
+from drs.refraction import Air, find_wavelength
 from drs.schema import load_yaml
 
 logger = logging.getLogger("calibrate_image")
@@ -39,6 +39,7 @@ METHODS = ("frame", "iterative", "median", "none")
 @click.option("--refraction", type=bool, required=True, help="Take refraction and aberration out of the WCS.")
 @click.option("--refraction-pressure-hpa", type=cli.Finite(0), required=True, help="At the telescope.")
 @click.option("--refraction-temperature-c", type=cli.Finite(-60, 60), required=True, help="At the telescope.")
+@click.option("--filters", type=cli.existing_file, default=None, help="Wavelengths of filters, for the refraction.")
 @click.option("--astrometry-catalogue", type=cli.existing_file, default=None, help="Stars that the WCS is tied to.")
 @click.option("--astrometry-search-pix", type=cli.Finite(1), required=True, help="Largest shift.")
 @click.option("--astrometry-search-deg", type=cli.Finite(0), required=True, help="Largest rotation.")
@@ -50,14 +51,15 @@ METHODS = ("frame", "iterative", "median", "none")
 @click.option("--cosmic-contrast", type=cli.Finite(0), required=True, help="Least Laplacian over fine structure.")
 @cli.refusal_option
 @cli.output_option
-def main(rate, manifest, cache, night_cache, instrument, mark_refusal, output, **options):
+def main(rate, manifest, cache, night_cache, instrument, filters, mark_refusal, output, **options):
     """Turn a Level 1 rate into a Level 2 image."""
     exposure = product.read(rate, models="ImagerModel", unit="electron/s")
     exposure = replace(exposure, keywords=exposure.keywords | {"DATALVL": 2})
     exposure = with_references(exposure, read_manifest(manifest))
     caches, facts = [night_cache, cache], load_yaml(instrument)
-    air = [options.pop(f"refraction_{name}") for name in ("pressure_hpa", "temperature_c")]
-    air = Air(*air) if options.pop("refraction") else None
+    air = cli.take_options(options, "refraction_")
+    air = air | {"wavelength_um": find_wavelength(filters, exposure.keywords.get("FILTER"))}
+    air = Air(**air) if options.pop("refraction") else None
     astrometry, cosmic = (cli.take_options(options, prefix) for prefix in ("astrometry_", "cosmic_"))
     with product.mark_refusal(output, exposure, mark=mark_refusal):
         if exposure.refusal:

@@ -4,11 +4,10 @@ import logging
 from dataclasses import replace
 
 import click
-import numpy as np
 
 from drs import cli, product
 from drs.calibration import calibrate, override_history, read_calibrations, with_calibration, with_references
-from drs.distortion import fit_distortion, map_distortion, measure_scale
+from drs.distortion import check_scale, fit_distortion, list_arrays
 from drs.errors import ReductionError
 from drs.keywords import combine_keywords, reference_keywords
 from drs.members import keep_good
@@ -17,7 +16,6 @@ from drs.references import read_manifest
 
 logger = logging.getLogger("make_distortion")
 THRESHOLD_SIGMA = 20.0
-MAXIMUM_SCALE = 0.03
 PIX = {"SCI": "pix", "ERR": "pix", "DX": "pix", "DY": "pix"}
 
 
@@ -77,15 +75,9 @@ def solve_distortion(images, *, order, pitch_pix, mask_error_pix, fwhm_pix, maxi
             f"{solution.residual_pix:.3f}), at most {maximum_residual_pix} allowed: check make_distortion: pitch_pix, "
             "or exclude the exposures"
         )
-    if max(map(abs, scales := measure_scale(solution))) > MAXIMUM_SCALE:
-        raise ReductionError(
-            f"the grid of pinholes is {scales[0]:+.1%} in x and {scales[1]:+.1%} in y off the pitch of {pitch_pix} "
-            f"pix, at most {MAXIMUM_SCALE:.0%} is a distortion: correct make_distortion: pitch_pix"
-        )
-    dx, dy = map_distortion(solution)
-    nothing = np.zeros_like(dx)
-    arrays = {"SCI": np.hypot(dx, dy), "ERR": np.full_like(dx, solution.residual_pix), "DX": dx, "DY": dy}
-    return {**arrays, "DQ": nothing.astype(np.uint32)}, found
+    what = "the grid of pinholes", f"the pitch of {pitch_pix} pix"
+    check_scale(solution, what, "correct make_distortion: pitch_pix")
+    return list_arrays(solution), found
 
 
 if __name__ == "__main__":

@@ -161,7 +161,8 @@ def test_a_conda_environment_has_the_versions_of_the_lock(path):
     pinned |= dict(entry.split("==") for entry in packages[-1]["pip"])
     assert pinned.pop("python") == "3.11"
     assert pinned.items() <= locked.items()
-    imported = {name for script in SCRIPTS.rglob("*.py") for name in find_packages(script)}
+    used = set(SCRIPTS.rglob("*.py")) - {SCRIPTS / "drs/gwcsobject.py"}  # of no rule, and gwcs is of the tests
+    imported = {name for script in used for name in find_packages(script)}
     distributions = {"PIL": "pillow", "yaml": "pyyaml", "erfa": "pyerfa"}
     assert {distributions.get(name, name) for name in imported} <= set(pinned)
 

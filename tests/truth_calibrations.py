@@ -5,11 +5,15 @@ Figures are of good pixels; those of maps are medians of made over true, widths 
 
 import numpy as np
 from astropy.io import fits
+from astropy.table import Table
+from astropy.wcs import WCS
 from runs import REPO
+from stars import true_psf
 
 from drs import product
 from drs.schema import load_yaml
 from drs.simulation import scene
+from drs.sourcelist import list_sources
 
 FACTS = load_yaml(REPO / "config/presets.yaml")
 DETECTOR = "iris_img1"
@@ -99,9 +103,12 @@ def measure_flat(night):
     return float(level - 1), float(measure_pulls(made, truth * level, good).std())
 
 
-def measure_distortion(night):
-    """Return the rms of what the distortion leaves, pix, without a common shift."""
-    made = read_made(night, "distortion").arrays
+def measure_distortion(night, which=0):
+    """Return the rms of what a distortion leaves, pix, without a common shift; the first is that of a mask."""
+    path = sorted((night / "calibrations").glob(f"{DETECTOR}_distortion_*.fits"))[which]
+    made = product.read(path)
+    assert made.refusal is None, made.refusal
+    made = made.arrays
     ny, nx = made["DX"].shape
     y, x = np.mgrid[1 : ny + 1, 1 : nx + 1].astype(float)
     geometry = {"size_x_pix": nx, "size_y_pix": ny, "distortion": FACTS["distortion"]}
@@ -115,6 +122,51 @@ def measure_zero_point(night):
     keywords = read_made(night, "flux").keywords
     error = keywords["PHOTZP"] - FACTS["zero_point_mag"]
     return error, error / keywords["PHOTZPE"]
+
+
+def measure_psf(night):
+    """Return the largest error of the point-spread function over its peak, and the width of its pulls in the core."""
+    made = read_made(night, "psf")
+    (radius_pix,) = [float(value) for step, name, value in made.parameters if (step, name) == ("psf", "radius_pix")]
+    truth = true_psf(radius_pix, made.keywords["PSFOVER"])
+    error, near = made.arrays["SCI"] - truth, truth > 1e-3 * truth.max()
+    return float(np.abs(error).max() / truth.max()), float((error / made.arrays["ERR"])[near].std())
+
+
+def measure_psf_fluxes(night):
+    """Return true over fitted fluxes of the stars in Level 2 images of standard and PSF stars, less 1; their pulls."""
+    psf = read_made(night, "psf")
+    how = {
+        "source_threshold_sigma": 5.0,
+        "aperture_pix": [3.0, 8.0],
+        "ring_pix": [16.0, 24.0],
+        "noise_correlation": 1.0,
+    }
+    how["psf_fit"] = psf.arrays["SCI"], psf.keywords["PSFOVER"]
+    ratios, pulls = [], []
+    for kind, field in (("FLUX", "flux-star"), ("PSF", "psf-star")):
+        (places,) = (Table.read(path) for path in (night / "truth").glob(f"*_{field}_positions.ecsv"))
+        (sources,) = (Table.read(path) for path in (night / "truth").glob(f"*_{field}_sources.ecsv"))
+        for path in sorted((night / "level2").glob(f"*_{kind}_LVL2_*.fits")):
+            image = product.read(path)
+            found = list_sources(image.image, WCS(image.wcs), **how)
+            found = found[found["flags"] == 0]
+            own = places[places["exposure"] == image.keywords["EXPNUM"]]
+            apart = np.hypot(*(np.subtract.outer(np.array(own[a]) - 1, np.array(found[a])) for a in ("x_pix", "y_pix")))
+            true, made = np.nonzero(apart < 1)
+            flux = np.array(sources["flux_e_per_s"])[true]
+            ratios += list(np.array(found["psf_flux"])[made] / flux - 1)
+            pulls += list((np.array(found["psf_flux"])[made] - flux) / np.array(found["psf_flux_error"])[made])
+    return np.array(ratios), np.array(pulls)
+
+
+def format_psf(night):
+    """Return the figures of a point-spread function as text."""
+    ratios, pulls = measure_psf_fluxes(night)
+    # what all fluxes have in common is the error of the PSF's scale
+    single = float(np.mean((pulls - np.median(pulls)) ** 2))
+    text = "largest error {:.2%} of the peak, width of pulls {:.2f}".format(*measure_psf(night))
+    return f"{text}; fluxes of {ratios.size} stars {np.median(ratios):+.3%} off, chi-square {single:.2f} about that"
 
 
 def format_table(night):
@@ -138,6 +190,9 @@ FIGURES = {
     "dq": lambda night: "{:.1%} of bad pixels found, {:.3%} of all are false".format(*measure_bad_pixels(night)),
     "dark": lambda night: f"pulls: median {np.median(measure_dark(night)):+.3f}, width {measure_dark(night).std():.3f}",
     "flat": lambda night: "median over truth - 1 {:+.3%}, width of pulls {:.3f}".format(*measure_flat(night)),
-    "distortion": lambda night: f"{measure_distortion(night):.4f} pix rms",
+    "distortion": lambda night: "{:.4f} (pinholes) {:.4f} (stars) pix rms".format(
+        *(measure_distortion(night, which) for which in (0, -1))
+    ),
+    "psf": format_psf,
     "flux": lambda night: "zero point {:+.4f} mag off, {:+.1f} sigma".format(*measure_zero_point(night)),
 }

@@ -111,7 +111,8 @@ def _describe(rows, same):
 def _plan_masters(accepted, masters, too_few):
     """Return the night's own calibrations."""
     planned = {}
-    for reftype, rule in masters.items():
+    for name, rule in masters.items():
+        reftype = rule.get("type", name)
         own = [row for row in _of_kind(accepted, rule["kind"]) if row["mode"] in rule.get("modes", [row["mode"]])]
         sets = _split(own, rule["same"])
         for rows in sorted(sets, key=lambda rows: rows[0]["keys"]["IMTYPE"] in THROUGH_SKY):
@@ -125,8 +126,9 @@ def _plan_masters(accepted, masters, too_few):
                 continue
             if "minus" in rule:
                 entry["minus"] = _find_minus(rows[0], accepted, rule)
-            if found := _find_preferred(entry, planned):
-                reason = f"{found} is made of the lamp: flats through the sky are not needed"
+            through_sky = rows[0]["keys"]["IMTYPE"] in THROUGH_SKY or "type" in rule
+            if found := _find_preferred(entry, planned, through_sky=through_sky):
+                reason = f"{found} is made of the lamp: {rule['kind']} exposures through the sky are not needed"
                 too_few.append({"name": name, "type": reftype, "members": entry["members"], "reason": reason})
                 continue
             if rows[0]["keys"]["SUBARRAY"] == "FULL":
@@ -144,9 +146,9 @@ def _find_minus(row, accepted, rule):
     return [other["id"] for other in others if all(other["keys"][key] == row["keys"][key] for key in same)]
 
 
-def _find_preferred(entry, planned):
-    """Return the name of a planned flat of the lamp in whose place one through the sky would be chosen; else None."""
-    if entry["keys"].get("IMTYPE") not in THROUGH_SKY:
+def _find_preferred(entry, planned, *, through_sky):
+    """Return the name of a planned calibration in whose place one through the sky would be chosen; else None."""
+    if not through_sky:
         return None
     keys = entry["keys"] | {"IMTYPE": None}
     same = [n for n, e in planned.items() if e["type"] == entry["type"] and e["keys"] | {"IMTYPE": None} == keys]

@@ -1,4 +1,4 @@
-"""Distortion of a detector: fitted to the spots of a mask of pinholes, and written as SIP into coordinates."""
+"""Distortion of a detector: fitted to the spots of a mask of pinholes or to stars, and written as SIP."""
 
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from drs.errors import ReductionError
 CLIP_SIGMA = 6.0
 N_CLIP = 5
 SPOTS_PER_TERM = 2
+MAXIMUM_SCALE = 0.03
 N_SAMPLE = 40
 SIP_ORDERS = range(2, 8)
 SIP_GOOD_PIX = 1e-3
@@ -53,19 +54,56 @@ def fit_distortion(exposures, shape, *, pitch_pix, order, mask_error_pix, centro
     mask_error_pix, centroid_error_pix : float
         Standard deviations of the pinholes' places, and of a centroid.
     """
-    places = np.concatenate([spots for spots, _ in exposures])
     numbers = np.concatenate([own for _, own in exposures])
-    exposure = np.repeat(np.arange(len(exposures)), [len(own) for _, own in exposures])
-    terms = list_terms(order)
-    if len(places) < SPOTS_PER_TERM * len(terms):
-        raise ReductionError(
-            f"{len(places)} pinholes for {len(terms)} terms of order {order}: at least {SPOTS_PER_TERM * len(terms)} "
-            "needed; take more exposures, lower make_distortion: order, or check make_distortion: pitch_pix"
-        )
-    used = np.ones(len(places), bool)
+    _, hole = np.unique(numbers, axis=0, return_inverse=True)
+    spots = _join_exposures([(places, pitch_pix * own) for places, own in exposures], hole.ravel())
+    advice = "take more exposures, lower make_distortion: order, or check make_distortion: pitch_pix"
+    _check_number(len(hole), order, f"pinholes for {len(list_terms(order))} terms", advice)
+    return _fit_clipped(spots, shape, order, mask_error_pix, centroid_error_pix)
+
+
+def fit_field(exposures, shape, *, order, catalogue_error_pix, centroid_error_pix):
+    """Return the distortion that makes the stars of all exposures those of a catalogue, each exposure's pointing free.
+
+    The model of `fit_distortion` with stars in the place of pinholes: their places are those of the catalogue, with
+    errors of standard deviation `catalogue_error_pix` that all exposures share; shift and rotation of each exposure
+    are free, the scale is that of the catalogue.
+
+    Parameters
+    ----------
+    exposures : list of (places, wanted, stars)
+        1-based (x, y) of the stars, (n, 2); where the catalogue has them in pixels without distortion, relative to the
+        detector's middle, (n, 2); their numbers in the catalogue, (n,).
+    shape : (ny, nx)
+    order : int
+    catalogue_error_pix, centroid_error_pix : float
+        Standard deviations of the catalogue's places, and of a centroid.
+    """
+    _, star = np.unique(np.concatenate([stars for *_, stars in exposures]), return_inverse=True)
+    spots = _join_exposures([(places, wanted) for places, wanted, _ in exposures], star.ravel())
+    what, advice = f"places of stars for {len(list_terms(order))} terms", "take more dithers, or lower the order"
+    _check_number(star.size, order, what, advice)
+    return _fit_clipped(spots, shape, order, catalogue_error_pix, centroid_error_pix)
+
+
+def _join_exposures(exposures, hole):
+    """Return (places, nominal places, pinhole or star, exposure) of all spots."""
+    exposure = np.repeat(np.arange(len(exposures)), [len(places) for places, _ in exposures])
+    return *(np.concatenate(parts) for parts in zip(*exposures, strict=True)), hole, exposure
+
+
+def _check_number(found, order, what, advice):
+    """Refuse fewer spots than two for each term."""
+    needed = SPOTS_PER_TERM * len(list_terms(order))
+    if found < needed:
+        raise ReductionError(f"{found} {what} of order {order}: at least {needed} needed; {advice}")
+
+
+def _fit_clipped(spots, shape, order, mask_error_pix, centroid_error_pix):
+    """Return the Solution of spots, outliers left out."""
+    terms, used = list_terms(order), np.ones(len(spots[0]), bool)
     for _ in range(N_CLIP):
-        spots = places[used], numbers[used], exposure[used]
-        fitted = _fit_spots(*spots, shape, terms, pitch_pix, (mask_error_pix / centroid_error_pix) ** 2)
+        fitted = _fit_spots([part[used] for part in spots], shape, terms, (mask_error_pix / centroid_error_pix) ** 2)
         worst = np.zeros(used.sum(), bool)
         for deviations in fitted[1:]:  # of a spot from its pinhole, of a pinhole from its place
             worst |= np.hypot(*deviations.T) > CLIP_SIGMA * max(_robust_rms(deviations), centroid_error_pix)
@@ -88,6 +126,25 @@ def measure_scale(solution):
     return float(2 * solution.coefficients[0, 0, 1] / (nx - 1)), float(2 * solution.coefficients[1, 1, 0] / (ny - 1))
 
 
+def check_scale(solution, what, advice):
+    """Refuse a distortion that changes the scale by more than 3 %.
+
+    `what` is what was seen and what it was taken for: then the pitch, or the scale, is another one.
+    """
+    if max(map(abs, scales := measure_scale(solution))) > MAXIMUM_SCALE:
+        raise ReductionError(
+            f"{what[0]} is {scales[0]:+.1%} in x and {scales[1]:+.1%} in y off {what[1]}, at most {MAXIMUM_SCALE:.0%} "
+            f"is a distortion: {advice}"
+        )
+
+
+def list_arrays(solution):
+    """Return the arrays of a DistortionModel, (ny, nx): SCI, the length of (DX, DY), ERR, DX, DY and DQ."""
+    dx, dy = map_distortion(solution)
+    arrays = {"SCI": np.hypot(dx, dy), "ERR": np.full_like(dx, solution.residual_pix), "DX": dx, "DY": dy}
+    return {**arrays, "DQ": np.zeros(dx.shape, np.uint32)}
+
+
 def list_terms(order):
     """Return (l, m) of the terms P_l(v) P_m(u) of total degree 1 to `order`."""
     return [(row, column) for row in range(order + 1) for column in range(order + 1 - row) if row + column > 0]
@@ -104,24 +161,23 @@ def _normalise(places, shape):
     return 2 * (places[..., 0] - 1) / (nx - 1) - 1, 2 * (places[..., 1] - 1) / (ny - 1) - 1
 
 
-def _fit_spots(places, numbers, exposure, shape, terms, pitch_pix, ratio):
+def _fit_spots(spots, shape, terms, ratio):
     """Return (coefficients (2, n_term), residuals, error of each spot's pinhole, both (n, 2)).
 
-    `ratio` is the variance of the pinholes' places over that of a centroid.
+    `spots` as `_join_exposures` returns them; `ratio` is the variance of the pinholes' places over that of a centroid.
     """
+    places, nominal, hole, exposure = spots
     u, v = _normalise(places, shape)
     degree = max(map(sum, terms))
     series = legendre.legvander2d(v, u, [degree, degree]).reshape(-1, degree + 1, degree + 1)
     basis = np.stack([series[:, row, column] for row, column in terms], axis=1)
     n_term, n_exposure = basis.shape[1], exposure.max() + 1
     is_of = (exposure[:, None] == np.arange(n_exposure)).astype(float)
-    nothing, nominal = np.zeros_like(basis), pitch_pix * numbers
-    zero = np.zeros_like(is_of)
+    nothing, zero = np.zeros_like(basis), np.zeros_like(is_of)
     # unknowns: coefficients of x, of y, shifts in x, in y, rotations; the series stands on the left of the model
     rows_x = np.hstack([basis, nothing, -is_of, zero, is_of * nominal[:, 1:]])
     rows_y = np.hstack([nothing, basis, zero, -is_of, -is_of * nominal[:, :1]])
-    _, hole = np.unique(numbers, axis=0, return_inverse=True)
-    hole = hole.ravel()
+    _, hole = np.unique(hole, return_inverse=True)
     wanted = nominal - places
     design = np.concatenate([_whiten(rows_x, hole, ratio), _whiten(rows_y, hole, ratio)])
     target = np.concatenate([_whiten(wanted[:, axis : axis + 1], hole, ratio) for axis in (0, 1)])[:, 0]

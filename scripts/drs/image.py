@@ -88,6 +88,9 @@ def make_nothing(model):
     if model == "TraceModel":
         maps = {"SCI": value, "ERR": value, "DQ": flag, "EDGES": np.full((1, 2, 1), np.nan, np.float32)}
         return maps, {"SCI": "", "ERR": "", "EDGES": "pix"}
+    if model == "PsfModel":
+        maps = dict.fromkeys(("SCI", "ERR", "ENCIRCLED", "RADIUS"), value)
+        return maps | {"DQ": flag}, dict.fromkeys(maps, "") | {"RADIUS": "pix"}
     unit = UNITS_OF_MODELS.get(model, "electron/s")
     if model == "TelluricModel":
         wavelength = value.astype(np.float64)

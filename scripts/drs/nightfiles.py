@@ -49,7 +49,7 @@ def list_made(plan):
 
 def list_manifests(folder, plan):
     """Return the names of the manifests of a night and of their parts that are there."""
-    places = [part_path("references", level, i) for level in ("level1", "level2") for i in plan.exposures]
+    places = [part_path("references", level, i) for level in ("level1", "level2", "level3") for i in plan.exposures]
     places += [manifest_path("references", identity) for identity in plan.exposures]
     return sorted(str(path) for path in places if (Path(folder) / path).is_file())
 

@@ -21,11 +21,12 @@ AB_JY = 3631.0
 
 
 class Growth(NamedTuple):
-    """Light of one star within each radius, e-/s, its error, and its place (0-based x, y)."""
+    """Light of one star within each radius, e-/s, its error, its place (0-based x, y), and the level of its sky."""
 
     flux: np.ndarray
     error: np.ndarray
     place: tuple
+    level: float = 0.0
 
 
 class ZeroPoint(NamedTuple):
@@ -128,7 +129,7 @@ def measure_growth(image, place, *, radii):
     table = aperture_photometry(rate, [CircularAperture(place, radius) for radius in radii], error=error)
     flux = np.array([table[f"aperture_sum_{k}"][0] for k in range(len(radii))])
     errors = np.array([table[f"aperture_sum_err_{k}"][0] for k in range(len(radii))])
-    return Growth(flux, np.hypot(errors, np.pi * radii**2 * level_error), tuple(place))
+    return Growth(flux, np.hypot(errors, np.pi * radii**2 * level_error), tuple(place), float(level))
 
 
 def solve_zero_point(growths, mags, mag_errors, airmass, *, radii, aperture_pix, extinction_mag):

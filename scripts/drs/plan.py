@@ -12,8 +12,8 @@ from drs.keywords import CONFIGURATION, IDENTITY
 
 MADE = ("level1", "level2", "level3", "calibrations")
 PICTURED = ("calibrations", "level2", "level3")
-ON_SKY, FLUX_STAR, STARS = ("science", "sky"), "flux-star", ("flux-star", "telluric")
-THROUGH_SKY = (*ON_SKY, "telluric", "flux-star", "psf-star")
+ON_SKY, IMAGED_STARS, STARS = ("science", "sky"), ("flux-star", "psf-star"), ("flux-star", "psf-star", "telluric")
+THROUGH_SKY = (*ON_SKY, *STARS, "star-field")
 
 
 def level1(row):
@@ -274,8 +274,16 @@ class Plan:
 
     def flux_pattern(self, *, cubes):
         """Return the pattern of the names of the flux calibrations of cubes, or of images; of none without any."""
-        first = {name: entry["members"][0] for name, entry in self.combinations.items() if entry["type"] == "flux"}
-        names = [name for name, member in first.items() if (self.exposures[member]["mode"] != "imager") == cubes]
+        return self._match_names("flux", lambda row: (row["mode"] != "imager") == cubes)
+
+    def distortion_pattern(self, kind):
+        """Return the pattern of the names of the distortions that are made of a kind of exposure; of none without."""
+        return self._match_names("distortion", lambda row: row["kind"] == kind)
+
+    def _match_names(self, reftype, fits):
+        """Return the pattern of the names of the calibrations of a type whose first exposure fits; of none without."""
+        first = {name: entry["members"][0] for name, entry in self.combinations.items() if entry["type"] == reftype}
+        names = [name for name, member in first.items() if fits(self.exposures[member])]
         return "|".join(sorted(map(re.escape, names))) or "(?!)"
 
     def standard(self, name, tables):
@@ -353,7 +361,7 @@ class Plan:
         identity = f"{wildcards.obs}_{wildcards.exp}"
         choice, method = self.night["sky"].get(identity), settings["sky"]
         if choice is None:
-            return "median" if self.exposure(wildcards)["kind"] == FLUX_STAR else "none", []
+            return "median" if self.exposure(wildcards)["kind"] in IMAGED_STARS else "none", []
         group, members = self._find_group(identity)
         if method == "auto":
             is_dithered = len(members) > settings["sky_minimum"]
@@ -391,6 +399,15 @@ class Plan:
     def references_of(self, identities):
         """Return the references that exposures use beyond Level 1, once CRDS was asked for their stages."""
         return list(dict.fromkeys(self._references("level2", identity) for identity in identities))
+
+    def psf_of(self, wildcards):
+        """Return the references of the PSF of a Level 3 group, those of its first exposure; none of several detectors.
+
+        They are a part of a manifest of their own: another PSF makes no image again.
+        """
+        entry = self.night["groups"][wildcards.group]
+        used = [first for first in entry["members"][:1] if "psf" in self.night["needs"][first]]
+        return [] if entry.get("mosaic") else [self._references("level3", first) for first in used]
 
     def members(self, wildcards):
         """Return the ids of the exposures of a Level 3 group."""

@@ -1,5 +1,6 @@
 """How the air and the Earth's motion shrink a field: refraction and aberration as linear terms of a WCS."""
 
+import csv
 import warnings
 from typing import NamedTuple
 
@@ -8,18 +9,31 @@ import numpy as np
 
 from drs.errors import ReductionError
 
-WAVELENGTH_UM = 1.6  # refraction differs by less than 1 % between 0.8 and 2.4 um
+WAVELENGTH_UM = 1.6  # where no filter says another one
 FARTHEST_DEG = 75.0  # beyond, A tan z + B tan^3 z no longer holds
 STEP_RAD = 1e-4
 MJD_ZERO = 2400000.5
 
 
 class Air(NamedTuple):
-    """Air at the telescope: `pressure_hpa`, `temperature_c`, relative `humidity` from 0 to 1, which hardly matters."""
+    """Air at the telescope: `pressure_hpa`, `temperature_c`, relative `humidity` from 0 to 1, which hardly matters.
+
+    `wavelength_um` is that of the light: the constant of refraction changes by 1 % between 0.8 and 2.4 um.
+    """
 
     pressure_hpa: float
     temperature_c: float
     humidity: float = 0.2
+    wavelength_um: float = WAVELENGTH_UM
+
+
+def find_wavelength(path, name):
+    """Return the central wavelength, um, of a filter in a table (config/instruments/filters.csv); 1.6 where unknown."""
+    if path is None:
+        return WAVELENGTH_UM
+    with path.open(newline="") as stream:
+        rows = csv.DictReader(line for line in stream if not line.startswith("#"))
+        return next((float(row["wave_centre_um"]) for row in rows if row["filter"] == name), WAVELENGTH_UM)
 
 
 class Stretch(NamedTuple):
@@ -86,7 +100,7 @@ def _observe(ra, dec, mjd, site, air):
     place = np.deg2rad(site["longitude_deg"]), np.deg2rad(site["latitude_deg"])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", erfa.ErfaWarning)  # years ahead: leap seconds are not known, nor do they matter
-        seen = erfa.atco13(ra, dec, 0, 0, 0, 0, MJD_ZERO, mjd, 0, *place, 0, 0, 0, *air, WAVELENGTH_UM)
+        seen = erfa.atco13(ra, dec, 0, 0, 0, 0, MJD_ZERO, mjd, 0, *place, 0, 0, 0, *air)
     return seen[0], seen[1]
 
 

@@ -6,6 +6,7 @@ from drs.errors import ReductionError
 from drs.night import REFERENCE_KEYS
 from drs.references import SWITCHED_OFF
 
+OF_LEVEL3 = ("psf",)  # types that its catalogues use, not its images
 CORRECT = "correct the files under override in config.yaml or exposures.yaml"
 
 
@@ -44,8 +45,11 @@ def make_requests(rows, needs, level1, overrides):
         wanted = {reftype: path for reftype, path in overrides["night"].items() if reftype in needs[identity]}
         further = [reftype for reftype in needs[identity] if reftype not in level1]
         requests[identity] = {"needs": needs[identity], "keys": keys, "levels": {"level1": level1}, "override": wanted}
-        if further:
-            requests[identity]["levels"] = {"level1": level1, "level2": further}
+        levels = {
+            "level2": [t for t in further if t not in OF_LEVEL3],
+            "level3": [t for t in further if t in OF_LEVEL3],
+        }
+        requests[identity]["levels"] |= {level: types for level, types in levels.items() if types}
         if identity in overrides["own"]:
             requests[identity]["own_override"] = overrides["own"][identity]
     return requests

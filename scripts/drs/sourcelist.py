@@ -9,6 +9,7 @@ from astropy.table import Table
 from astropy.utils.exceptions import AstropyUserWarning
 
 from drs.dq import Flag
+from drs.psffit import fit_fluxes
 from drs.quality import find_sources, find_unusable
 
 WINDOW_FWHM = 2.0
@@ -48,8 +49,9 @@ def list_sources(
         Radii of the apertures, ascending.
     ring_pix : tuple of float
         Inner and outer radius of the ring for the sky, the mean of its pixels clipped at 3 sigma.
-    psf_fit : bool, optional
-        Fit round Gaussians integrated over pixels, of one width, as well.
+    psf_fit : bool or (values, oversampling), optional
+        Fit stars as well: with this effective PSF (drs.psffit), or with round Gaussians integrated over pixels, of one
+        width.
 
     Returns
     -------
@@ -74,9 +76,15 @@ def list_sources(
         total, noise, area = _sum_apertures(values, error, (x, y), radius)
         table[f"flux_{k}"] = total - area * sky
         table[f"flux_{k}_error"] = np.hypot(noise * noise_correlation, area * sky_error)
-    if psf_fit:
+    if psf_fit is True:
         table["psf_flux"], table["psf_flux_error"] = _fit_psf(values, error, unusable, (x, y, fwhm), sky)
         table["psf_flux_error"] *= noise_correlation
+    elif psf_fit:
+        width = float(np.median(fwhm)) if x.size else 1.0
+        how = {"psf": psf_fit, "fwhm_pix": width, "noise_correlation": noise_correlation}
+        fitted = fit_fluxes((values, error, unusable), (x, y), (sky, sky_error), **how)
+        table["psf_flux"], table["psf_flux_error"] = fitted.flux, fitted.error
+        table.meta["PSF_BREADTH"] = [round(part, 4) for part in fitted.breadth]
     table["flags"] = _find_flags(image.dq, unusable, (x, y), has_sky, (aperture_pix[0], aperture_pix[-1]))
     if n_used is not None:
         table["flags"] |= _find_uneven(n_used, (x, y), aperture_pix[-1])

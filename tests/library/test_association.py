@@ -212,7 +212,8 @@ def test_darks_of_both_modes_of_a_detector_are_one_master():
 def test_needs_are_those_of_the_recipe():
     plan = plan_of(make_night() | {"t": scan("TELLURIC", 90, start=at(7)), "i": ifs_scan("PSF", 91, start=at(7, 1))})
     needs = {identity.split("_", 1)[1]: found[len(RULES["level1"]) :] for identity, found in plan["needs"].items()}
-    assert needs["IRIS_IMG1_SCI_0020-00"] == needs["IRIS_IMG1_SKY_0050-00"] == ["dark", "flat", "distortion", "flux"]
+    assert needs["IRIS_IMG1_SKY_0050-00"] == ["dark", "flat", "distortion", "flux"]
+    assert needs["IRIS_IMG1_SCI_0020-00"] == [*needs["IRIS_IMG1_SKY_0050-00"], "psf"]
     assert needs["IRIS_IMG1_DARK_0000-00"] == needs["IRIS_IMG1_TELLURIC_0090-00"] == needs["IRIS_IFS_PSF_0091-00"] == []
     only = "imager: Level 1 only, no recipe for telluric exposures yet"
     assert plan["level1_only"]["2024B-P123-008_IRIS_IMG1_TELLURIC_0090-00"] == only
@@ -292,6 +293,29 @@ def test_pinholes_and_standard_stars_have_stages_and_hold_for_their_night():
         "GRATING": "MIRROR",
         "SCALE": 0.004,
     }
+
+
+def test_stars_make_a_psf_for_the_science_of_their_configuration():
+    scans = make_night() | {f"p{k}": scan("PSF", 70 + k, start=at(5, k)) for k in range(2)}
+    plan = plan_of(scans | {"h": scan("PSF", 75, start=at(5, 9), FILTER="H")})
+    made = [entry for entry in plan["masters"].values() if entry["type"] == "psf"]
+    assert [(entry["keys"]["FILTER"], len(entry["members"]), entry["stage"]) for entry in made] == [
+        ("Y", 2, "flux"),
+        ("H", 1, "flux"),
+    ]
+    assert plan["order"] == ["detector", "optics", "flux", "science"]
+
+
+def test_a_star_field_gives_the_distortion_where_there_is_no_mask():
+    fields = {f"a{k}": scan("ASTROM", 80 + k, start=at(5, k)) for k in range(3)}
+    (entry,) = [e for e in plan_of(make_night() | fields)["masters"].values() if e["type"] == "distortion"]
+    assert (len(entry["members"]), entry["minimum"], entry["stage"]) == (3, 3, "optics")
+    assert entry["useafter"] == "2024-09-24T22:00:00"
+    plan = plan_of(make_night() | fields | {"p": scan("PINHOLE", 70, start=at(2))})
+    (name,) = [name for name, e in plan["masters"].items() if e["type"] == "distortion"]
+    assert plan["masters"][name]["members"][0].endswith("PINHOLE_0070-00")
+    (left_out,) = [entry["reason"] for entry in plan["too_few"] if entry["type"] == "distortion"]
+    assert left_out == f"{name} is made of the lamp: star-field exposures through the sky are not needed"
 
 
 def make_detector_night(n_dark=5, n_transfer=4):

@@ -5,7 +5,7 @@ import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
 
-from drs.distortion import add_distortion, fit_distortion, list_terms, map_distortion
+from drs.distortion import add_distortion, fit_distortion, fit_field, list_terms, map_distortion
 from drs.errors import ReductionError
 from drs.simulation import scene
 from drs.wcs import build_wcs
@@ -118,3 +118,24 @@ def test_no_distortion_changes_no_place():
     assert error < 1e-6
     x, y = np.array([3.0, 400.0]), np.array([470.0, 11.0])
     np.testing.assert_allclose(WCS(made).all_pix2world(x, y, 1), WCS(linear).all_pix2world(x, y, 1), atol=1e-11)
+
+
+def test_stars_of_a_catalogue_give_the_distortion_with_each_pointing_free():
+    random, exposures = np.random.default_rng(4), []
+    ideal = random.uniform((-300, -280), (300, 280), (240, 2))
+    catalogued = ideal + 0.02 * random.standard_normal(ideal.shape)
+    catalogued[:6] += 1.5  # stars that move
+    for dx, dy in [(0, 0), (9, -8), (-7, 9), (8, 7)]:
+        x, y = scene.distort(ideal[:, 0] + 256.5 + dx, ideal[:, 1] + 240.5 + dy, GEOMETRY | {"distortion": DISTORTION})
+        places = np.stack([x, y], axis=1) + 0.01 * random.standard_normal(ideal.shape)
+        inside = np.flatnonzero((places > 1).all(axis=1) & (places[:, 0] < 512) & (places[:, 1] < 480))
+        exposures.append((places[inside], catalogued[inside] + (3.0, -2.0), inside))
+    how = {"order": 6, "catalogue_error_pix": 0.02, "centroid_error_pix": 0.01}
+    solution = fit_field(exposures, SHAPE, **how)
+    assert measure_error(solution) < 0.02
+    assert solution.residual_pix == pytest.approx(0.01, rel=0.25)
+    assert solution.mask_pix == pytest.approx(0.02, rel=0.2)
+    n_moved = sum(np.count_nonzero(own < 6) for *_, own in exposures)
+    assert n_moved <= sum(len(own) for *_, own in exposures) - solution.n_spot < n_moved + 24  # some beside them
+    with pytest.raises(ReductionError, match=r"40 places of stars for 27 terms of order 6: at least 54 needed"):
+        fit_field([tuple(part[:40] for part in exposures[0])], SHAPE, **how)

@@ -146,7 +146,7 @@ def test_the_readout_of_an_exposure(ifs_plan):
     star = SimpleNamespace(obs="2024B-P123-008_IRIS_IFS_PSF", exp="0020-00")
     assert ifs_plan.exposure_options(star).endswith(" --border-pix=4 --n-channel=4")
     assert "--n-channel=64" in ifs_plan.exposure_options(science("0021-00"))
-    assert ifs_plan.sky(star, AUTO) == ("none", [])
+    assert ifs_plan.sky(star, AUTO) == ("median", [])
 
 
 def test_stages_build_on_each_other(plan):
@@ -242,3 +242,24 @@ def test_the_seeing_matters_through_the_sky_only(plan):
     assert plan.seeing(SimpleNamespace(obs=row["obs"], exp=row["exp"]), None) == []
     row = next(row for row in plan.exposures.values() if row["kind"] == "dark")
     assert plan.seeing(SimpleNamespace(obs=row["obs"], exp=row["exp"]), "seeing.csv") == []
+
+
+def test_the_psf_of_a_group_is_that_of_its_first_exposure(plan, ask_crds):
+    (group,) = plan.night["groups"]
+    wildcards = SimpleNamespace(group=group)
+    first = "2024B-P123-008_IRIS_IMG1_SCI_0020-00"
+    assert plan.psf_of(wildcards) == [f"references/level3/{first}.json"]
+    entry = plan.night["groups"][group]
+    assert Plan(plan.night | {"groups": {group: entry | {"mosaic": True}}}, ask_crds).psf_of(wildcards) == []
+    needs = plan.night["needs"] | {first: ["dark"]}
+    assert Plan(plan.night | {"needs": needs}, ask_crds).psf_of(wildcards) == []
+
+
+def test_distortions_have_rules_by_what_they_are_made_of(ask_crds):
+    scans = {f"a{k}.fits": scan("ASTROM", 80 + k, start=f"2024-09-25T05:0{k}:00", FILTER="H") for k in range(3)}
+    scans["p.fits"] = scan("PINHOLE", 70, start="2024-09-25T02:00:00")
+    rows = build_rows(scans, INSTRUMENTS, RULES, {})
+    plan = Plan({"rows": rows, **associate(rows, RULES)}, ask_crds)
+    assert re.fullmatch(plan.distortion_pattern("star-field"), "iris_img1_distortion_20240925t050000_0.0.1")
+    assert re.fullmatch(plan.distortion_pattern("pinhole"), "iris_img1_distortion_20240925t020000_0.0.1")
+    assert plan.distortion_pattern("flat") == "(?!)"

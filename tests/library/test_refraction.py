@@ -1,12 +1,14 @@
 """Differential refraction and aberration of a field against their formulas."""
 
+from pathlib import Path
+
 import erfa
 import numpy as np
 import pytest
 from astropy.wcs import WCS
 
 from drs.errors import ReductionError
-from drs.refraction import WAVELENGTH_UM, Air, find_stretch, stretch_wcs
+from drs.refraction import Air, find_stretch, find_wavelength, stretch_wcs
 from drs.wcs import build_wcs
 
 SITE, MJD = {"latitude_deg": 19.8, "longitude_deg": -155.5}, 60578.25
@@ -24,7 +26,7 @@ def test_refraction_shrinks_a_field_along_the_vertical(hour_angle_deg, dec_deg):
     pointing = point(hour_angle_deg, dec_deg)
     found, bare = (find_stretch(pointing, MJD, SITE, air) for air in (AIR, VACUUM))
     tangent = np.tan(np.deg2rad(found.zenith_deg))
-    a, b = erfa.refco(*AIR, WAVELENGTH_UM)
+    a, b = erfa.refco(*AIR)
     vertical = (a + 3 * b * tangent**2) * (1 + tangent**2)  # derivative of A tan z + B tan^3 z
     assert found.vertical - bare.vertical == pytest.approx(vertical, abs=2e-6)
     assert found.horizontal - bare.horizontal == pytest.approx(a + b * tangent**2, abs=2e-6)
@@ -64,6 +66,14 @@ def test_stars_are_where_their_observed_offsets_say():
     assert 0.2 < np.hypot(*moved[0]) < 2.0  # pixels, 3100 from the axis
     still = stretch_wcs(wcs, found._replace(matrix=np.eye(2)))
     assert still == pytest.approx(wcs)
+
+
+def test_the_wavelength_is_that_of_the_filter():
+    table = Path(__file__).resolve().parents[2] / "config/instruments/filters.csv"
+    assert (find_wavelength(table, "Y"), find_wavelength(table, "Hcont")) == (1.02, 1.5804)
+    assert find_wavelength(table, "OPAQUE") == find_wavelength(None, "Y") == 1.6
+    blue, red = (find_stretch(point(50.0, 10.0), MJD, SITE, AIR._replace(wavelength_um=w)) for w in (0.88, 2.2))
+    assert 2e-6 < blue.vertical - red.vertical < 1e-5
 
 
 def test_a_pointing_below_the_horizon_is_refused():

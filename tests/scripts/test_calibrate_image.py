@@ -1,15 +1,22 @@
 """calibrate_image: dark, flat, each kind of sky, coordinates, references in the header, refusals handed on."""
 
 import json
+from functools import partial
 from pathlib import Path
 
+import erfa
 import numpy as np
 import pytest
 from astropy.wcs import WCS
 from images import LEFT_OUT
+from stars import observe_stars
 
 from calibrate_image import main
 from drs import product
+from drs.offsets import find_stars
+from drs.schema import load_yaml
+from drs.simulation import scene as simulated
+from drs.simulation.observed import observe_offsets
 
 IRIS = Path(__file__).resolve().parents[2] / "config" / "instruments" / "iris.yaml"
 LIMITS = {"sky_frames": 8, "sky_minimum": 3, "sky_offset_pix": 4}
@@ -212,3 +219,46 @@ def test_refraction_is_taken_out_on_request(calibrate, write_rate):
     assert "S_REFRAC" not in images["no"].keywords
     places = [np.array(WCS(image.wcs).wcs_pix2world(15, 12, 0)) for image in images.values()]
     assert 0.3 < np.hypot(*(places[1] - places[0])) * 3.6e6 / 4 < 3  # pixels of 4 mas, 3000 from the axis
+
+
+FAR = 55.0  # degrees from the zenith, where the air shrinks a field by 5e-4
+
+
+@pytest.fixture
+def write_far(write_rate, references, tmp_path):
+    """Return a function that writes Level 1 stars on a detector 3100 pixels off the axis, as they are seen: -> path."""
+    off = {"file": None, "source": "override", "note": "test", "status": "n/a", "reason": "off"}
+    change_manifest(references, dark=off, flat=off)
+    header, shape = product.read(write_rate(1.0)).keywords, (160, 176)
+    instrument = load_yaml(IRIS)
+    geometry = instrument["detectors"]["IMG1"] | {"size_y_pix": shape[0], "size_x_pix": shape[1]}
+    mjd = 60578.36
+    sidereal = np.rad2deg(erfa.gmst82(2400000.5, mjd)) + instrument["longitude_deg"]
+    pointing = (float((sidereal - 57.0) % 360), 10.0, 110.0)
+    random = np.random.default_rng(5)
+    places = simulated.place_apart(25, shape, separation=18, margin=14, stream=random)
+    ra, dec = simulated.pixel_to_sky(*places, pointing, geometry)
+    air = {"pressure_hpa": 615.0, "temperature_c": 1.0, "humidity": 0.2, "wavelength_um": 1.02}
+    observe = partial(observe_offsets, mjd=mjd, site=instrument, air=air)
+    x, y = simulated.sky_to_pixel(ra, dec, pointing, geometry | {"observe": observe})
+    image = observe_stars(shape, x - 1, y - 1, np.full(25, 15000.0), seed=1)
+    keywords = {**header, **dict(zip(("RA", "DEC", "PA"), pointing, strict=True)), "EXPMJDMD": mjd, "FILTER": "Y"}
+    arrays = {"SCI": image.rate + np.float32(6.0), "ERR": image.error, "DQ": image.dq}
+    path = tmp_path / "far.fits"
+    product.write(path, product.Product(keywords, arrays, {"SCI": "electron/s", "ERR": "electron/s"}))
+    return path, np.stack([ra, dec]), np.hypot(x - places[0], y - places[1])
+
+
+def test_refraction_puts_the_stars_back_at_55_degrees_from_the_zenith(calibrate, write_far):
+    path, sky, moved = write_far
+    assert moved.min() > 1  # pixels that the air and the motion of the Earth move them
+    result, image = calibrate(path, refraction="yes", filters=IRIS.with_name("filters.csv"))
+    assert result.exit_code == 0, result.output
+    assert image.keywords["ZENDIST"] == pytest.approx(FAR, abs=1)
+    places = np.stack(WCS(image.wcs).all_world2pix(*sky, 0))
+    found = find_stars(image.image.rate, image.image.error, image.image.unusable)[:2]
+    apart = np.linalg.norm(found[:, :, None] - places[:, None], axis=0)
+    nearest = apart.min(axis=0)
+    assert nearest.max() < 0.02
+    assert np.abs((found[:, apart.argmin(axis=0)] - places).mean(axis=1)).max() < 0.005
+    assert json.loads({n: v for s, n, v in image.parameters if s == "refraction"}["wavelength_um"]) == 1.02

@@ -132,7 +132,8 @@ def test_requests_say_which_types_each_level_uses(run, night):
     list_night(run)
     science = json.loads((night / "plan/stages/science.json").read_text())["2024B-P123-008_IRIS_IMG1_SCI_0001-00"]
     level1 = ["dq", "saturation", "bias", "nonlin", "gain", "readnoise"]
-    assert science["levels"] == {"level1": level1, "level2": ["dark", "flat", "distortion", "flux"]}
+    further = {"level2": ["dark", "flat", "distortion", "flux"], "level3": ["psf"]}
+    assert science["levels"] == {"level1": level1, **further}
     (dark,) = json.loads((night / "plan/stages/detector.json").read_text()).values()
     assert dark["levels"] == {"level1": level1}
 

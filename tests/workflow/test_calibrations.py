@@ -15,6 +15,8 @@ from truth_calibrations import (
     measure_distortion,
     measure_flat,
     measure_linearity,
+    measure_psf,
+    measure_psf_fluxes,
     measure_ratio,
     measure_saturation,
     measure_zero_point,
@@ -98,7 +100,9 @@ def test_bad_pixels_are_found(detector_night):
 def test_each_calibration_of_the_optics_is_made_and_used_by_the_next(optics_night):
     night, text = optics_night
     ran = run_rules(text)
-    expected = {"make_dark": 1, "make_flat": 1, "make_distortion": 1, "make_photometry": 1, "calibrate_image": 3}
+    expected = {"make_dark": 1, "make_flat": 1, "make_distortion": 1, "make_photometry": 1, "make_psf": 1}
+    expected["make_field_distortion"] = 1
+    expected["calibrate_image"] = 6
     assert {rule: ran[rule] for rule in expected} == expected
     sources = read_sources(night, "FLUX")
     assert {sources[kind] for kind in ("dark", "flat", "distortion")} == {"night"}
@@ -112,6 +116,7 @@ def test_the_flat_is_true_within_its_errors(optics_night):
 
 def test_distortion_is_right_to_hundredths_of_a_pixel(optics_night):
     assert measure_distortion(optics_night[0]) < 0.02
+    assert measure_distortion(optics_night[0], which=-1) < 0.02  # of stars, of another filter
     assert read_made(optics_night[0], "distortion").arrays["SCI"].max() > 1
 
 
@@ -119,6 +124,16 @@ def test_the_zero_point_is_right_to_1_percent(optics_night):
     error_mag, sigma = measure_zero_point(optics_night[0])
     assert abs(error_mag) < 0.01
     assert abs(sigma) < 4
+
+
+def test_the_psf_is_right_to_1_percent_of_its_peak(optics_night):
+    error, width = measure_psf(optics_night[0])
+    assert error < 0.01
+    assert width == pytest.approx(1, abs=0.4)  # neighbouring samples are not independent
+    ratios, pulls = measure_psf_fluxes(optics_night[0])
+    assert ratios.size >= 4
+    assert abs(np.median(ratios)) < 0.002
+    assert np.abs(pulls).max() < 4
 
 
 def test_the_figures_are_printed(detector_night, optics_night):
@@ -146,7 +161,7 @@ def test_an_edited_setting_of_a_flat_reaches_the_zero_point_in_one_run(optics_ni
     with (night / "config.yaml").open("a") as stream:
         stream.write("make_flat: {clip_sigma: 4.5}\n")
     ran = run_rules(run_snakemake(night, "calibrations", "references").stdout)
-    made = {"make_flat": 1, "calibrate_image": 3, "make_photometry": 1, "deliver_references": 2}
+    made = {"make_flat": 1, "calibrate_image": 6, "make_photometry": 1, "make_psf": 1, "deliver_references": 2}
     assert {rule: ran[rule] for rule in made} == made
-    assert not {"fit_ramp", "make_dark", "make_distortion"} & ran.keys()
+    assert not {"fit_ramp", "make_dark", "make_distortion", "make_field_distortion"} & ran.keys()
     assert "Nothing to be done" in run_snakemake(night, "calibrations", "references").stdout

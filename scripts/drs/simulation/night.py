@@ -13,6 +13,7 @@ from drs.simulation.cosmic import SNOWBALL, make_hits, make_snowballs
 from drs.simulation.detector import make_detector, simulate_ramp
 from drs.simulation.drift import average_reads, make_drift
 from drs.simulation.level0 import write_level0
+from drs.simulation.observed import observe_offsets
 from drs.simulation.plan import detector_geometry, has_windows, plan_exposures
 from drs.simulation.references import REPO, write_cache
 from drs.simulation.streams import make_stream
@@ -43,11 +44,15 @@ OPTIONAL = {
     "ipc": "interpixel capacitance: a part of the signal in each of the four neighbours",
     "snowballs": "discs of saturating charge with a halo",
     "distortion": "distortion of the optics, on every exposure with light from the sky or a mask",
+    "refraction": "refraction and aberration of fields, which the air and the Earth's motion shrink",
     "guide_windows": "windows on the detector that are reset at every read of science and sky exposures",
 }
 UNLIT, LAMP = ("dark", "bias"), ("flat", "engineering", "transfer-flat", "saturated-flat", "lenslet-scan", "arc")
 ROWS_PER_BLOCK = 64  # rows simulated at a time: 32 reads of 4096 columns take 70 MB
-STANDARDS = "make_photometry:\n  catalogue: standards.ecsv\n"
+GIVEN = {  # catalogue that a night has: its lines of the configuration
+    "standards.ecsv": "make_photometry:\n  catalogue: standards.ecsv\n",
+    "starfield.ecsv": "make_field_distortion:\n  catalogue: starfield.ecsv\n",
+}
 SPECTRA = "make_sensitivity:\n  standards: {spectra}\n  extinction_mag: 0.0\n"  # no air dims the simulated stars
 CONFIG = "crds:\n  cache: crds_cache\n"
 
@@ -87,9 +92,9 @@ def simulate_night(night, preset_name, *, seed, without=(), extra=()):
     rows = [world.write_exposure(exposure, part, night / "truth") for exposure in exposures]
     n_file = len(list(part.iterdir()))
     world.write_catalogues(night / "truth", exposures, rows)
-    has_standards = (night / "standards.ecsv").exists()
+    given = [text for name, text in GIVEN.items() if (night / name).exists()]
     spectra = world.write_spectra(night, exposures)
-    (night / "config.yaml").write_text(CONFIG + STANDARDS * has_standards + spectra)
+    (night / "config.yaml").write_text("".join([CONFIG, *given, spectra]))
     if raw.exists():
         raw.rmdir()
     part.rename(raw)  # last, so that a night with raw/ is a whole night
@@ -168,7 +173,7 @@ class World:
 
     def light(self, exposure, level, sources):
         """Return what falls on the detector, e-/s, (ny, nx), and the light (column, ny, nx) of spectra or None."""
-        geometry = self.geometry[_detector_of(exposure)]
+        geometry = self._see_through_air(exposure)
         if exposure.sequence["kind"] == "pinhole":
             return level + self._light_of_pinholes(exposure, geometry), None
         if "scale_arcsec" in geometry:
@@ -179,6 +184,14 @@ class World:
             return level + scene.render_traces(exposure.shape, **self.facts["traces"]) * is_lit, None
         hidden = _find_hidden(self.without)
         return modes.render(made, self.preset[modes.FACTS[mode]], exposure, level, geometry["fields"][mode], hidden)
+
+    def _see_through_air(self, exposure):
+        """Return the geometry of an exposure, with how its field is seen where the air is simulated."""
+        geometry, site = self.geometry[_detector_of(exposure)], self.instruments[exposure.keywords["INSTRUME"]]
+        if "refraction" in self.without:
+            return geometry
+        how = {"mjd": exposure.keywords["EXPMJDMD"], "site": site, "air": self.facts["air"]}
+        return geometry | {"observe": partial(observe_offsets, **how)}
 
     def _light_of_pinholes(self, exposure, geometry):
         """Return the light through a mask of pinholes that is moved from exposure to exposure, e-/s, (ny, nx)."""
@@ -290,11 +303,12 @@ class World:
         columns = ("INSTRUME", "DETECTOR", "IMTYPE", "OBSNUM", "EXPNUM", "FILTER", "RA", "DEC", "PA", "EXPDTST")
         listed = [{**row, **{c: e.keywords[c] for c in columns}} for row, e in zip(rows, exposures, strict=True)]
         truth.write_table(folder / "exposures.ecsv", listed, dict.fromkeys(listed[0], ("", "")))
-        standards = [source for field, found in self.fields.items() if field.endswith("flux-star") for source in found]
-        if standards:
-            columns = {name: [source[name] for source in standards] for name in ("ra_deg", "dec_deg")}
-            mags = self.facts["zero_point_mag"] - 2.5 * np.log10([source["flux_e_per_s"] for source in standards])
-            truth.write_standards(folder.parent / "standards.ecsv", {**columns, "mag": mags})
+        for name, kind in (("standards.ecsv", "flux-star"), ("starfield.ecsv", "star-field")):
+            stars = [source for field, found in self.fields.items() if field.endswith(kind) for source in found]
+            if stars:
+                columns = {column: [star[column] for star in stars] for column in ("ra_deg", "dec_deg")}
+                mags = self.facts["zero_point_mag"] - 2.5 * np.log10([star["flux_e_per_s"] for star in stars])
+                truth.write_standards(folder.parent / name, {**columns, "mag": mags})
         for field, sources in self.fields.items():
             truth.write_table(folder / f"{field}_sources.ecsv", sources, truth.SOURCE_COLUMNS)
             places = []
@@ -317,7 +331,7 @@ class World:
 
     def _places(self, file, exposure, sources):
         """Return one row per source: where it falls on the detector in this exposure."""
-        geometry, number = self.geometry[_detector_of(exposure)], exposure.keywords["EXPNUM"]
+        geometry, number = self._see_through_air(exposure), exposure.keywords["EXPNUM"]
         places = []
         for source in sources:
             x_pix, y_pix = scene.sky_to_pixel(source["ra_deg"], source["dec_deg"], exposure.pointing, geometry)

@@ -23,7 +23,7 @@ DISC_WEIGHTS = DISC_WEIGHTS / DISC_WEIGHTS.sum()
 DISC_VARIANCES = np.array([1.20078965e-03, 8.84526493e-03, 3.91463084e-02, 1.39976817e-01, 4.60962500e-01, 1.50159566])
 
 
-def sky_to_instrument(ra_deg, dec_deg, pointing):
+def sky_to_instrument(ra_deg, dec_deg, pointing, geometry=None):
     """Return offsets (x, y) in arcsec of sky positions from the pointing (gnomonic projection).
 
     Parameters
@@ -31,13 +31,25 @@ def sky_to_instrument(ra_deg, dec_deg, pointing):
     ra_deg, dec_deg : float or ndarray
         ICRS.
     pointing : (ra_deg, dec_deg, pa_deg)
+    geometry : dict, optional
+        With `observe`, a function of these three, its offsets (east, north) take the place of the projection.
     """
-    ra0, dec0, pa = np.radians(pointing)
+    pa = math.radians(pointing[2])
+    if geometry and "observe" in geometry:
+        east, north = geometry["observe"](ra_deg, dec_deg, pointing)
+    else:
+        east, north = _project(ra_deg, dec_deg, pointing)
+    return -east * np.cos(pa) + north * np.sin(pa), east * np.sin(pa) + north * np.cos(pa)
+
+
+def _project(ra_deg, dec_deg, pointing):
+    """Return gnomonic offsets (east, north) in arcsec of sky positions from the pointing."""
+    ra0, dec0 = np.radians(pointing[:2])
     d_ra, dec = np.radians(ra_deg) - ra0, np.radians(dec_deg)
     cos_distance = np.sin(dec0) * np.sin(dec) + np.cos(dec0) * np.cos(dec) * np.cos(d_ra)
     east = np.cos(dec) * np.sin(d_ra) / cos_distance / ARCSEC
     north = (np.cos(dec0) * np.sin(dec) - np.sin(dec0) * np.cos(dec) * np.cos(d_ra)) / cos_distance / ARCSEC
-    return -east * np.cos(pa) + north * np.sin(pa), east * np.sin(pa) + north * np.cos(pa)
+    return east, north
 
 
 def instrument_to_sky(x_arcsec, y_arcsec, pointing):
@@ -103,7 +115,7 @@ def pixel_to_instrument(x_pix, y_pix, geometry):
 
 def sky_to_pixel(ra_deg, dec_deg, pointing, geometry):
     """Return 1-based pixel (x, y) of sky positions."""
-    return instrument_to_pixel(*sky_to_instrument(ra_deg, dec_deg, pointing), geometry)
+    return instrument_to_pixel(*sky_to_instrument(ra_deg, dec_deg, pointing, geometry), geometry)
 
 
 def pixel_to_sky(x_pix, y_pix, pointing, geometry):

@@ -34,7 +34,8 @@ def test_identities_and_names_are_unique_and_in_one_night(name):
         start = datetime.fromisoformat(exposure.keywords["EXPDTST"])
         assert datetime(2024, 9, 24, 22) <= start < datetime(2024, 9, 25, 22)
         is_dark_outside = datetime(2024, 9, 25, 5) < start < datetime(2024, 9, 25, 15)
-        assert is_dark_outside == (exposure.sequence["kind"] in ("science", "sky", "flux-star", "telluric"))
+        on_sky = ("science", "sky", "flux-star", "psf-star", "star-field", "telluric")
+        assert is_dark_outside == (exposure.sequence["kind"] in on_sky)
         assert 1.0 <= exposure.keywords["AIRMASS"] < 2.0
 
 
