@@ -23,9 +23,11 @@ rule extract_cube:
         manifest=PLAN.level2_references,
         sky=lambda wildcards: PLAN.sky_cube(wildcards, config["extract_cube"]["sky"])[1],
         instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument(wildcards)}.yaml",
+        lines=f"{CONFIG}/lines/oh.ecsv",
         script=source("extract_cube"),
         library=source(
             "drs/airglow",
+            "drs/arcs",
             "drs/barycentre",
             "drs/calibration",
             "drs/cube",
@@ -36,12 +38,14 @@ rule extract_cube:
             "drs/finishing",
             "drs/flat",
             "drs/lenslet",
+            "drs/lines",
             "drs/region",
             "drs/skyspline",
             "drs/spectralrefs",
             "drs/standard",
             "drs/telluric",
             "drs/wavegrid",
+            "drs/wavesol",
             "drs/wcs",
         ),
     output:
@@ -72,6 +76,7 @@ rule extract_cube:
             --cache {params.cache:q} \
             --night-cache {params.night_cache:q} \
             --instrument {input.instrument:q} \
+            --lines {input.lines:q} \
             {params.sky:q} \
             --sky-method {params.sky_method:q} \
             --method {params.method:q} \

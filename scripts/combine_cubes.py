@@ -18,7 +18,7 @@ from drs.offsets import describe_offset
 logger = logging.getLogger("combine_cubes")
 CONFIGURATION = ("INSTRUME", "DETECTOR", "INSTMODE", "FILTER", "SCALE", "GRATING")
 PLANES = ("SCI", "ERR", "DQ", "CON", "WHT", "EXP")
-OF_FRAMES = ("FRMSHIFT", "FRMSHERR", "BARYCORR")  # of one exposure each
+OF_FRAMES = ("FRMSHIFT", "FRMSHERR", "WAVSHIFT", "WAVSHERR", "WAVNLINE", "BARYCORR")  # of one exposure each
 
 
 @cli.command()

@@ -1,13 +1,12 @@
 """Extract the cube of a slicer exposure: less dark, flat, slices and wavelengths rectified, coordinates, less sky."""
 
-import logging
 from dataclasses import replace
 
 import click
 import numpy as np
 
 from drs import cli, product
-from drs.arcs import measure_offset, shift_wavelengths
+from drs.arcs import move_wavelengths
 from drs.calibration import calibrate, read_calibrations, with_calibration
 from drs.dark import forget_dark
 from drs.errors import ReductionError
@@ -18,8 +17,6 @@ from drs.slicer import extract_columns, rectify_frame
 from drs.sliceshift import move_slices, see_sky
 from drs.spectralrefs import find_field, match_slices, read_spectral
 from drs.wavegrid import choose_grid
-
-logger = logging.getLogger("extract_slices")
 
 
 @cli.command()
@@ -82,17 +79,14 @@ def extract(exposure, image, trace, wavesol, lines, **parameters):
     grid = {f"{name}_um": parameters[f"grid_{name}_um"] for name in ("start", "stop", "step")}
     n_column = wavelength_um.shape[2]
     grid_um = choose_grid(wavelength_um.reshape(-1, n_column), **grid)  # of the reference: cubes of a night share it
-    shift, check = {}, None
+    shift = {}
     if parameters["measure_shift"]:
         some = slice(None, None, parameters["shift_slice_step"])
         columns = extract_columns(*calibrate(image, flat)[:3], edges[some], wavelength_um.shape[1])
         spectra = [array.reshape(-1, n_column) for array in columns[:3]]
         limits = {"fwhm_pix": parameters["fwhm_pix"], "most_pix": parameters["maximum_shift_pix"]}
-        check = measure_offset(spectra, wavelength_um[some].reshape(-1, n_column), [lines], **limits)
-    if check is not None:
-        shift = {"WAVSHIFT": round(check.offset_pix, 5), "WAVSHERR": round(check.error_pix, 5)}
-        logger.info("%d lines of the sky %.4f +- %.4f columns off", check.n_line, check.offset_pix, check.error_pix)
-        wavelength_um = shift_wavelengths(wavelength_um, check.offset_pix)
+        checked = wavelength_um[some].reshape(-1, n_column)
+        wavelength_um, shift = move_wavelengths(spectra, checked, [lines], **limits, all_um=wavelength_um)
 
     def rectify(image):
         bins = rectify_frame(*calibrate(image, flat)[:3], edges, wavelength_um, grid_um)

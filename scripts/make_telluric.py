@@ -15,7 +15,8 @@ from drs.starlight import check_signal, take_star
 from drs.telluric import average_spectra, measure_telluric
 
 logger = logging.getLogger("make_telluric")
-LEFT_OUT = ("OBJECT", "NOISCORR", "SKYFROM", "FRMSHIFT", "FRMSHERR", "BARYCORR", "DATALVL", "S_TELLUR")
+LEFT_OUT = ("OBJECT", "NOISCORR", "SKYFROM", "FRMSHIFT", "FRMSHERR", "WAVSHIFT", "WAVSHERR", "WAVNLINE", "BARYCORR")
+LEFT_OUT += ("DATALVL", "S_TELLUR")
 
 
 @cli.command()

@@ -24,6 +24,7 @@ OF_SPECTRA = (
     "FRMSHERR",
     "WAVSHIFT",
     "WAVSHERR",
+    "WAVNLINE",
     "SKYFROM",
     "NOISCORR",
     "NOISSPAT",

@@ -197,7 +197,8 @@ def format_table(night):
     for (cube, _), (flux, away, _) in zip(pairs, measure_lines(pairs), strict=True):
         shift = f"flexure {cube.keywords['FRMSHIFT']:+.4f} +- {cube.keywords['FRMSHERR']:.4f} rows"
         lines.append(
-            f"exposure {cube.keywords['EXPNUM']}: line flux - 1 {flux - 1:+.3%}, {away:+.4f} bins off; {shift}"
+            f"exposure {cube.keywords['EXPNUM']}: line flux - 1 {flux - 1:+.3%}, {away:+.4f} bins off; {shift};"
+            f" lines of the sky {cube.keywords['WAVSHIFT']:+.4f} +- {cube.keywords['WAVSHERR']:.4f} columns off"
         )
     return "\n".join(lines)
 

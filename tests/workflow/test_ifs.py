@@ -163,6 +163,8 @@ def centre(image):
 def test_the_header_of_a_cube(ifs_night):
     cube = product.read(ifs_night[0] / f"level2/{SCIENCE[0]}_LVL2_0001-00.fits", models="IFUCubeModel")
     assert cube.keywords["FRMSHIFT"] == pytest.approx(0.08, abs=4 * cube.keywords["FRMSHERR"])
+    assert abs(cube.keywords["WAVSHIFT"]) < 0.03  # columns; the frame is moved along the rows alone
+    assert cube.keywords["WAVNLINE"] == 4
     assert cube.keywords["SKYFROM"] == "sky cube"
     assert 1 <= cube.keywords["NOISCORR"] < 1.5
     assert cube.keywords["R_RECTMA"].startswith("iris_ifs_rectmat_20240924t230000")
