@@ -14,6 +14,8 @@ from drs.dq import Flag
 from drs.errors import ReductionError
 
 LEAST_COVERAGE = 0.5  # of a bin, by columns that are usable: less and the bin has no value
+WHOLE = 0.98  # less, and its light is an estimate
+ESTIMATED = np.uint32(Flag.FLUX_ESTIMATED)
 DEAD = np.uint32(Flag.DO_NOT_USE)
 FLAGS = {"cache": True, "error_model": "numpy"}
 
@@ -103,7 +105,7 @@ def resample_spectra(flux, error, dq, wavelength_um, grid_um):
     -------
     Resampled
         Per bin. A bin of which less than half is covered by usable columns is NaN, DO_NOT_USE; one that is covered in
-        part is scaled to all of it.
+        part is scaled to all of it, FLUX_ESTIMATED: right where the light is even.
     """
     if not flux.shape == error.shape == dq.shape == wavelength_um.shape:
         raise ValueError(f"flux {flux.shape}, error {error.shape}, dq {dq.shape}, wavelength {wavelength_um.shape}")
@@ -156,6 +158,6 @@ def _resample_kernel(edges, planes, bins, resampled, sums):
             if covered >= LEAST_COVERAGE * step:
                 scale = step / covered
                 new_flux[spectrum, k], new_error[spectrum, k] = total * scale, np.sqrt(variance) * scale
-                new_dq[spectrum, k] = joined
+                new_dq[spectrum, k] = joined if covered >= WHOLE * step else joined | ESTIMATED
                 sums[spectrum, 0] += variance
                 sums[spectrum, 1] += shared
