@@ -4,6 +4,7 @@ Bars: a full frame of lenslets (4096 x 4096, 112 x 128 lenslets, 400 columns) an
 to a cube less its sky in less than 20 s on two cores; time that grows as the number of spectra. A part of 4 is a
 quarter of them. Times are the second of two runs: the first compiles; CPU is that of all cores, which other jobs
 lengthen less. What is seen: a sky of OH lines, noise, a frame of the sky that has moved by a tenth of a pixel.
+`--methods` prints accuracy: bars cross-talk < 0.3 %, 3 % with profiles 10 % wider, and better than iterations.
 """
 
 import argparse
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import conftest  # noqa: F401, makes the library importable
 import numpy as np
+from extraction_methods import score_methods
 
 from drs.arcs import measure_offset, shift_wavelengths
 from drs.cube import fit_sky
@@ -137,11 +139,17 @@ MODES = {"lenslets": (simulate_lenslets, reduce_lenslets), "slices": (simulate_s
 
 
 def main():
-    """Print a table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", type=int, nargs="+", default=[4, 2, 1])
+    parser.add_argument("--methods", action="store_true", help="accuracy beside Gauss-Seidel iterations, then the end")
     parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES))
     options = parser.parse_args()
+    if options.methods:
+        for name, score in score_methods().items():
+            print(f"{name:>14}: scatter {score.scatter:.3f} e-/s, cross-talk {score.crosstalk:.1e},"
+                  f" with profiles 10 % wider {score.perturbed:.2%}")  # fmt: skip
+        return
     for mode in options.modes:
         for part in options.parts:
             simulate, reduce = MODES[mode]

@@ -79,9 +79,10 @@ def measure_flux(pairs):
 
 
 def measure_sky_residual(night):
-    """Return (residual, that of one common factor) of the sky lines: rms of the mean spectrum over that of the lines.
+    """Return (residual, that of one common factor, that of the sky cube as it is) of the sky lines.
 
-    The second is what the sky cube leaves when all its lines are scaled alike.
+    The rms of the mean spectrum over that of the lines. The second is what the sky cube leaves when all its lines are
+    scaled alike.
     """
     rows, found = read_rows(night), []
     sky_row = next(row for row in rows.values() if row.get("kind") == "sky")
@@ -100,10 +101,12 @@ def measure_sky_residual(night):
         image = cube.image._replace(rate=seen + level[:, None, None] + lines, error=cube.arrays["ERR"] / scale)
         blank = find_blank(image, fraction=0.25)
         alike, _ = fit_sky(image, sky.image, blank, wave_um, limits_um=(0.0, 9.0))
-        mean = [np.nanmean(values, axis=(1, 2)) for values in (seen - truth, image.rate - alike.rate - truth, lines)]
-        bright = mean[2] > 0.1 * mean[2].max()
-        rest, other, light = (np.sqrt((values[bright] ** 2).mean()) for values in mean)
-        found.append((rest / light, other / light))
+        plain = image.rate - sky.arrays["SCI"]
+        left = seen - truth, image.rate - alike.rate - truth, plain - truth, lines
+        mean = [np.nanmean(values, axis=(1, 2)) for values in left]
+        bright = mean[-1] > 0.1 * mean[-1].max()
+        *rest, light = (np.sqrt((values[bright] ** 2).mean()) for values in mean)
+        found.append([rms / light for rms in rest])
     return np.mean(found, axis=0)
 
 
@@ -182,7 +185,7 @@ def format_table(night):
     pairs = compare_cubes(night)
     made, truth = compare_profiles(night)
     pulls, (bias, error) = measure_pulls(pairs), measure_flux(pairs)
-    residual, alike = measure_sky_residual(night)
+    residual, alike, plain = measure_sky_residual(night)
     correction, star = measure_absorption(night, pairs, read_facts())
     ratio, noise = measure_combined(night)
     rms = np.sqrt(np.mean((made - truth) ** 2)) / truth.max(axis=0).mean()
@@ -190,7 +193,7 @@ def format_table(night):
         f"profiles of lenslets: rms {rms:.3%} of their peak; throughput off by {_largest(made, truth):.2%} at most",
         f"cubes, Level 2: light - 1 {bias:+.3%} +- {error:.3%}",
         f"pulls: mean {pulls.mean():+.3f}, width {pulls.std():.3f}, largest {np.abs(pulls).max():.1f} of {pulls.size}",
-        f"sky lines: {residual:.2%} of their rms is left, {alike:.1%} with one factor for all",
+        f"sky lines: {residual:.2%} of their rms is left, {alike:.1%} with one factor for all, {plain:.1%} plain",
         f"telluric: correction {correction:.2%} rms, spectrum of the star {star:.2%} rms",
         f"cube, Level 3: light over that of its cubes - 1 {ratio - 1:+.3%}; noise over error {noise:.3f}",
     ]
