@@ -9,6 +9,7 @@ import numpy as np
 from drs import cli, product
 from drs.arcs import move_wavelengths
 from drs.calibration import calibrate, read_calibrations, with_calibration
+from drs.cubedrift import METHODS
 from drs.dark import forget_dark
 from drs.errors import ReductionError
 from drs.finishing import cancels_dark, finish_cube, list_inputs, open_rate, read_sky
@@ -44,6 +45,8 @@ logger = logging.getLogger("extract_cube")
 @click.option("--grid-step-um", type=float, required=True, help="Size of a bin; 0: the median dispersion.")
 @click.option("--telluric", type=bool, required=True, help="Divide by the telluric absorption, where there is one.")
 @click.option("--flux", type=bool, required=True, help="To flux densities, where there is a sensitivity.")
+@click.option("--adc", type=click.Choice(METHODS), required=True, help="By what the image's drift is known.")
+@click.option("--adc-order", type=click.IntRange(1, 3), required=True, help="Of its polynomials in the wavelength.")
 @cli.refusal_option
 @cli.output_option
 def main(rate, manifest, lines, cache, night_cache, instrument, sky_file, mark_refusal, output, **parameters):

@@ -10,13 +10,17 @@ from numpy.polynomial import Legendre
 
 from drs import product
 from drs.airglow import LIMITS_UM, find_continuum
+from drs.apertures import find_peaks
 from drs.cube import find_wavelengths, fit_sky
+from drs.cubefield import take_drift
 from drs.cubesky import find_blank
+from drs.dispersion import measure_drift as fit_source
 from drs.schema import load_yaml
 from drs.simulation.air import find_transmission
 from drs.wavegrid import resample_spectra
-from drs.whitelight import measure_noise
+from drs.whitelight import measure_noise, show_as_image
 
+N_COLUMN = 48  # of the simulated lenslets
 REPO = Path(__file__).resolve().parents[1]
 SCIENCE = ("2024B-P123-009_IRIS_IFS_SCI", ("0001-00", "0002-00"))
 
@@ -180,6 +184,30 @@ def measure_combined(night):
     return float(whole.sum(dtype=float) / time_s / np.sum(light)), noise
 
 
+def measure_drifts(night):
+    """Return how far the drifts of images are off the truth, spaxels: (that of the fibre, those of the cubes, Level 3).
+
+    The most of any bin; of the combined cube what is left of the drift of its star, from the first third of the bins to
+    the last.
+    """
+    known = read_facts()["drift"]
+    (path,) = (night / "calibrations").glob("*_ifs_fibre_*.fits")
+    found = [product.read(path, models="FibreModel").arrays["SCI"].T]
+    parts = [known["optics"], np.add(known["optics"], known["air"]["science"])]
+    cubes = [product.read(night / f"level2/{SCIENCE[0]}_LVL2_{exp}.fits", models="IFUCubeModel") for exp in SCIENCE[1]]
+    found += [take_drift(cube) for cube in cubes]
+    off = []
+    for drift, part in zip(found, [parts[0], parts[1], parts[1]], strict=True):
+        along = np.linspace(-0.5, 0.5, len(drift))[:, np.newaxis] * (len(drift) - 1) / (N_COLUMN - 1)
+        off.append(float(np.abs(drift - along * part).max()))
+    (path,) = (night / "level3").glob("*_IFS_*_LVL3.fits")
+    combined = product.read(path, models="IFUCubeModel")
+    place = max(find_peaks(*show_as_image(combined).image[:2], show_as_image(combined).image.unusable,
+                           threshold_sigma=10.0, radius_pix=3.0), key=lambda at: at[1] < 9)  # fmt: skip
+    planes = (combined.arrays[name] for name in ("SCI", "ERR", "DQ"))
+    return off[0], max(off[1:]), fit_source(*planes, place, order=1, radius_pix=4.0).largest_pix
+
+
 def format_table(night):
     """Return the figures of a night of lenslets as text."""
     pairs = compare_cubes(night)
@@ -189,6 +217,7 @@ def format_table(night):
     correction, star = measure_absorption(night, pairs, read_facts())
     ratio, noise = measure_combined(night)
     rms = np.sqrt(np.mean((made - truth) ** 2)) / truth.max(axis=0).mean()
+    fibre, drift, left = measure_drifts(night)
     lines = [
         f"profiles of lenslets: rms {rms:.3%} of their peak; throughput off by {_largest(made, truth):.2%} at most",
         f"cubes, Level 2: light - 1 {bias:+.3%} +- {error:.3%}",
@@ -196,6 +225,7 @@ def format_table(night):
         f"sky lines: {residual:.2%} of their rms is left, {alike:.1%} with one factor for all, {plain:.1%} plain",
         f"telluric: correction {correction:.2%} rms, spectrum of the star {star:.2%} rms",
         f"cube, Level 3: light over that of its cubes - 1 {ratio - 1:+.3%}; noise over error {noise:.3f}",
+        f"drift with the wavelength: fibre {fibre:.3f}, cubes {drift:.3f} spaxels off; {left:.3f} left at Level 3",
     ]
     for (cube, _), (flux, away, _) in zip(pairs, measure_lines(pairs), strict=True):
         shift = f"flexure {cube.keywords['FRMSHIFT']:+.4f} +- {cube.keywords['FRMSHERR']:.4f} rows"

@@ -10,6 +10,7 @@ UNITS_OF_MODELS = {
     "PhotometryModel": "",
     "FlatModel": "",
     "TelluricModel": "",
+    "FibreModel": "pix",
     "GainModel": "electron/DN",
     "ReadNoiseModel": "electron",
 }
@@ -89,11 +90,7 @@ def make_nothing(model):
         maps = {"SCI": value, "ERR": value, "DQ": flag, "EDGES": np.full((1, 2, 1), np.nan, np.float32)}
         return maps, {"SCI": "", "ERR": "", "EDGES": "pix"}
     unit = UNITS_OF_MODELS.get(model, "electron/s")
-    if model == "TelluricModel":
-        wavelength = value.astype(np.float64)
-        return {"SCI": value, "ERR": value, "DQ": flag, "WAVELENGTH": wavelength}, {
-            "SCI": "",
-            "ERR": "",
-            "WAVELENGTH": "um",
-        }
+    if model in ("TelluricModel", "FibreModel"):
+        arrays = {"SCI": value, "ERR": value, "DQ": flag, "WAVELENGTH": value.astype(np.float64)}
+        return arrays, {"SCI": unit, "ERR": unit, "WAVELENGTH": "um"}
     return {"SCI": value, "ERR": value, "DQ": flag}, {"SCI": unit, "ERR": unit}

@@ -56,6 +56,7 @@ STEP_KEYWORDS = {
     "resample": "S_RESAMP",
     "combine": "S_COMBIN",
     "telluric": "S_TELLUR",
+    "adc": "S_ADC",
     "normalize": "S_NORMAL",
 }
 

@@ -18,7 +18,7 @@ from extract_cube import main
 
 INSTRUMENT = REPO / "config/instruments/iris.yaml"
 OPTIONS = {
-    "telluric": "yes", "flux": "yes", "sky_method": "none",
+    "telluric": "yes", "flux": "yes", "adc": "auto", "adc_order": 2, "sky_method": "none",
     "blank_fraction": 0.25, "method": "chi-square", "n_iterations": 10, "nonnegative": "no",
     "lines": LISTS / "oh.ecsv", "fwhm_pix": 2.1, "shift_lenslet_step": 1, "maximum_shift_pix": 2.0,
     "measure_shift": "yes", "shift_column_step": 4, "grid_start_um": 0.0, "grid_stop_um": 0.0, "grid_step_um": 0.0,

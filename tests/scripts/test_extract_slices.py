@@ -13,7 +13,7 @@ from extract_slices import main
 
 OPTIONS = {
     "sky_method": "none", "blank_fraction": 0.25, "fwhm_pix": 2.1, "measure_shift": "true", "shift_slice_step": 2,
-    "maximum_shift_pix": 2.0, "telluric": "true", "flux": "true",
+    "maximum_shift_pix": 2.0, "telluric": "true", "flux": "true", "adc": "none", "adc_order": 2,
     "grid_start_um": 0.0, "grid_stop_um": 0.0, "grid_step_um": 0.0,
     "lines": LISTS / "oh.ecsv", "instrument": REPO / "config/instruments/iris.yaml",
 }  # fmt: skip
