@@ -16,7 +16,8 @@ from drs.spectralrefs import SAME
 from drs.starlight import take_star
 
 logger = logging.getLogger("make_fibre")
-LEFT_OUT = ("NOISCORR", "SKYFROM", "FRMSHIFT", "FRMSHERR", "WAVSHIFT", "WAVSHERR", "WAVNLINE", "BARYCORR", "DATALVL")
+LEFT_OUT = ("NOISCORR", "SKYFROM", "FRMSHIFT", "FRMSHERR", "WAVSHIFT", "WAVSHERR", "WAVNLINE", "BARYCORR")
+LEFT_OUT += ("DATALVL", "S_ADC")
 
 
 @cli.command()

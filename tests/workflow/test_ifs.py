@@ -13,6 +13,7 @@ from truth_ifs import (
     compare_profiles,
     measure_absorption,
     measure_combined,
+    measure_drifts,
     measure_flux,
     measure_lines,
     measure_pulls,
@@ -48,8 +49,8 @@ def pairs(ifs_night):
 def test_every_product_is_made_once(ifs_night):
     folder, text = ifs_night
     ran = run_rules(text)
-    expected = {"fit_ramp": 27, "make_dark": 1, "make_rectmat": 1, "make_telluric": 1, "extract_cube": 6}
-    expected |= {"make_sensitivity": 1, "measure_quality": 38, "measure_spectra": 1}
+    expected = {"fit_ramp": 28, "make_dark": 1, "make_rectmat": 1, "make_telluric": 1, "extract_cube": 7}
+    expected |= {"make_sensitivity": 1, "make_fibre": 1, "measure_quality": 41, "measure_spectra": 1}
     assert {rule: ran[rule] for rule in expected} == expected
     assert ran["combine_cubes"] == 1
     assert "combine_images" not in ran
@@ -123,6 +124,15 @@ def test_the_combined_cube_has_the_light_and_the_noise_of_its_cubes(ifs_night):
     ratio, pulls = measure_combined(ifs_night[0])
     assert ratio == pytest.approx(1.0, abs=0.005)
     assert pulls == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_drift_of_images_is_known_and_taken_out(ifs_night, pairs):
+    fibre, cubes, left = measure_drifts(ifs_night[0])
+    assert fibre < 0.01  # spaxels; measured 0.002
+    assert cubes < 0.02  # measured 0.003, of a drift of 0.26
+    assert left < 0.05  # measured 0.014
+    assert {cube.keywords["ADCFROM"] for cube, _ in pairs} == {"source"}
+    assert pairs[0][0].keywords["R_FIBRE"].startswith("iris_ifs_fibre_20240925t000000")
 
 
 def test_spectra_of_star_and_galaxy(ifs_night):

@@ -44,7 +44,7 @@ def test_only_science_and_stars_have_sources_and_each_kind_its_light(name):
         frame, part = modes.render(made, preset[modes.FACTS[MADE[name]]], exposure, 1.0, field, set())
         light[kind] = frame.sum()
         assert frame.shape == made.shape
-        assert (part.sum() > 0) == (kind in ("science", "telluric", "flux-star"))
+        assert (part.sum() > 0) == (kind in ("science", "telluric", "flux-star", "fibre"))
     assert light["science"] > light["sky"] > 0
     dark_lamp = {"slicer": "flat", "ifs": "lenslet-scan"}[name]
     assert light[dark_lamp] > 0
