@@ -16,7 +16,7 @@ from drs.image import Image
 from drs.schema import load_yaml
 from drs.slicer import extract_columns, rectify_frame
 from drs.sliceshift import move_slices, see_sky
-from drs.spectralrefs import find_field, match_slices, read_spectral
+from drs.spectralrefs import find_field, find_order, match_slices, read_spectral
 from drs.wavegrid import choose_grid
 
 
@@ -61,7 +61,8 @@ def main(rate, manifest, lines, cache, night_cache, instrument, sky_file, mark_r
         if parameters["measure_shift"]:
             exposure, trace = move_slices(exposure, image, trace)
         cube = with_calibration(exposure, ["dark"], darks).with_step("flat")
-        cube, grid_um, rectify = extract(cube, image, trace, wavesol, lines, **parameters)
+        order = find_order(facts, exposure.keywords, len(trace.arrays["EDGES"]))
+        cube, grid_um, rectify = extract(cube, image, (trace, order), wavesol, lines, **parameters)
         more, inputs = [], list_inputs(rate, [*files, trace_file, wavesol_file], sky_file)
         if sky is not None and not sky.refusal and frame[0]:
             sky, more = see_sky(sky, frame[0], (frame[1], roots), cube.keywords, rectify)
@@ -72,11 +73,12 @@ def main(rate, manifest, lines, cache, night_cache, instrument, sky_file, mark_r
         product.write(output, cube, inputs=inputs)
 
 
-def extract(exposure, image, trace, wavesol, lines, **parameters):
+def extract(exposure, image, traces, wavesol, lines, **parameters):
     """Return the exposure with the cube of an Image, the middles of its bins in um, and how frames become cubes.
 
-    See the options of `main`.
+    See the options of `main`; `traces` are those of the slices, and which slice each row of the cube shows.
     """
+    trace, order = traces
     flat = {"flat": trace.image}
     edges, wavelength_um = match_slices(wavesol, trace)
     grid = {f"{name}_um": parameters[f"grid_{name}_um"] for name in ("start", "stop", "step")}
@@ -93,7 +95,7 @@ def extract(exposure, image, trace, wavesol, lines, **parameters):
 
     def rectify(image):
         bins = rectify_frame(*calibrate(image, flat)[:3], edges, wavelength_um, grid_um)
-        return [np.ascontiguousarray(np.moveaxis(array, 2, 0)) for array in bins[:3]], bins.correlation
+        return [np.ascontiguousarray(np.moveaxis(array[order], 2, 0)) for array in bins[:3]], bins.correlation
 
     arrays, correlation = rectify(image)
     keywords = exposure.keywords | shift | {"NOISCORR": max(round(correlation, 4), 1.0), "AIRORVAC": "VACUUM"}
