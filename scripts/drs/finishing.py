@@ -56,7 +56,8 @@ def finish_cube(cube, grid_um, instrument, field, *, references, sky, parameters
     found, paths = read_optional(manifest, wanted, roots)
     for reftype, step in steps.items():
         reason = explain_absence(read_manifest(manifest), reftype)
-        cube = step(cube, found.get(reftype), wanted=parameters[reftype], reason=reason)
+        columns = {"native": native} if reftype == "telluric" else {}
+        cube = step(cube, found.get(reftype), wanted=parameters[reftype], reason=reason, **columns)
     how = {"adc": parameters["adc"], "order": parameters["adc_order"]}
     return state_drift(cube, found.get("fibre"), **how, reason=explain_absence(read_manifest(manifest), "fibre")), paths
 

@@ -88,6 +88,28 @@ def find_edges(wavelength_um):
     return np.concatenate([first, middle, last], axis=1)
 
 
+def find_parts(wavelength_um, grid_um):
+    """Return by which part of a column, 0 to 1, the bins begin beyond the edge of one, (spectrum, bin) float64.
+
+    A bin of the size of a column is (1 - f) of this one and f of the next (`resample_spectra`). NaN beyond the columns,
+    and of a spectrum with a NaN.
+
+    Parameters
+    ----------
+    wavelength_um : ndarray, float64, (spectrum, column)
+    grid_um : ndarray, float64, (bin)
+        Two or more.
+    """
+    edges = find_edges(np.asarray(wavelength_um, np.float64))
+    columns, half = np.arange(edges.shape[1], dtype=float), (grid_um[1] - grid_um[0]) / 2
+    parts = np.full((len(edges), grid_um.size), np.nan)
+    for own, found in zip(edges, parts, strict=True):
+        if np.isfinite(own).all():
+            rising, at = (own, columns) if own[-1] > own[0] else (own[::-1], -columns[::-1])
+            found[:] = np.mod(np.interp(grid_um - half, rising, at, left=np.nan, right=np.nan), 1)
+    return parts
+
+
 def resample_spectra(flux, error, dq, wavelength_um, grid_um):
     """Return spectra on a linear grid.
 
