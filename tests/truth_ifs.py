@@ -23,11 +23,17 @@ from drs.whitelight import measure_noise, show_as_image
 N_COLUMN = 48  # of the simulated lenslets
 REPO = Path(__file__).resolve().parents[1]
 SCIENCE = ("2024B-P123-009_IRIS_IFS_SCI", ("0001-00", "0002-00"))
+EXPOSURES = SCIENCE[1]
 
 
 def read_rows(night):
     """Return id -> row of the night table."""
     return {row["id"]: row for row in json.loads((night / "plan/night.json").read_text())["rows"]}
+
+
+def find_science(night):
+    """Return the `obs` of the night's science exposures."""
+    return next(row["obs"] for row in read_rows(night).values() if row.get("kind") == "science")
 
 
 def read_truth(night, row):
@@ -47,10 +53,10 @@ def resample_truth(truth, wcs, n_wave):
 
 def compare_cubes(night):
     """Return [(Product, truth on its grid)] of the science exposures."""
-    rows, pairs = read_rows(night), []
-    for exp in SCIENCE[1]:
-        cube = product.read(night / f"level2/{SCIENCE[0]}_LVL2_{exp}.fits", models="IFUCubeModel")
-        truth = read_truth(night, rows[f"{SCIENCE[0]}_{exp}"])
+    rows, obs, pairs = read_rows(night), find_science(night), []
+    for exp in EXPOSURES:
+        cube = product.read(night / f"level2/{obs}_LVL2_{exp}.fits", models="IFUCubeModel")
+        truth = read_truth(night, rows[f"{obs}_{exp}"])
         light = resample_truth(truth, cube.wcs, len(cube.arrays["SCI"]))
         pairs.append((cube, light * find_scale(cube, read_facts())))
     return pairs
@@ -116,7 +122,7 @@ def measure_sky_residual(night):
 
 def compare_profiles(night):
     """Return the profiles of the night's matrix and of the truth in the same pixels, (row, column, ny, nx)."""
-    (path,) = (night / "calibrations").glob("iris_ifs_rectmat_*.fits")
+    (path,) = (night / "calibrations").glob("*_ifs_rectmat_*.fits")
     made = product.read(path, models="RectificationModel").arrays
     truth = read_truth(night, next(iter(read_rows(night).values())))
     n_row = len(made["RECTMAT"])
@@ -194,7 +200,8 @@ def measure_drifts(night):
     (path,) = (night / "calibrations").glob("*_ifs_fibre_*.fits")
     found = [product.read(path, models="FibreModel").arrays["SCI"].T]
     parts = [known["optics"], np.add(known["optics"], known["air"]["science"])]
-    cubes = [product.read(night / f"level2/{SCIENCE[0]}_LVL2_{exp}.fits", models="IFUCubeModel") for exp in SCIENCE[1]]
+    paths = [night / f"level2/{find_science(night)}_LVL2_{exp}.fits" for exp in EXPOSURES]
+    cubes = [product.read(path, models="IFUCubeModel") for path in paths]
     found += [take_drift(cube) for cube in cubes]
     off = []
     for drift, part in zip(found, [parts[0], parts[1], parts[1]], strict=True):

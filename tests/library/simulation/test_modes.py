@@ -28,6 +28,7 @@ def test_a_preset_has_the_modes_of_its_sequences():
     assert modes.list_modes(presets["ifs"], ("IRIS", "IFS")) == ["LENSLET"]
     assert modes.list_modes(presets["slicer"], ("IRIS", "IFS")) == ["SLICER"]
     assert modes.list_modes(presets["liger"], ("Liger", "IFS")) == ["SLICER"]
+    assert modes.list_modes(presets["liger_lenslets"], ("Liger", "IFS")) == ["LENSLET"]
     assert modes.list_modes(presets["detectors"], ("Liger", "IFS")) == []  # no slices in it
     assert isinstance(make("slicer"), slicers.Slicer)
     assert isinstance(make("ifs"), spectrograph.Spectrograph)
