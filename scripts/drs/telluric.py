@@ -222,7 +222,7 @@ def match_columns(correction, parts, star):
     weight = np.where(held, weight / np.where(held, total, 1), 0)
     sharp = filled
     for _ in range(SHARPENINGS):
-        found = (weight * _see(sharp, parts[:, own])).sum(axis=1)
+        found = (weight * np.where(seen[:, own], _see(sharp, parts[:, own]), 0)).sum(axis=1)
         sharp = sharp + np.where(held[:, 0], filled - found, 0)
     made = np.where(seen & held, _see(sharp, parts), filled[:, np.newaxis])
     return np.where(known[:, np.newaxis], made, np.nan)
