@@ -26,6 +26,9 @@ OF_SPECTRA = (
     "WAVSHERR",
     "WAVNLINE",
     "SKYFROM",
+    "ADCFROM",
+    "ADCSIZE",
+    "ADCERR",
     "NOISCORR",
     "NOISSPAT",
 )
