@@ -23,26 +23,34 @@ rule extract_cube:
         manifest=PLAN.level2_references,
         sky=lambda wildcards: PLAN.sky_cube(wildcards, config["extract_cube"]["sky"])[1],
         instrument=lambda wildcards: f"{CONFIG}/instruments/{PLAN.instrument(wildcards)}.yaml",
+        lines=f"{CONFIG}/lines/oh.ecsv",
         script=source("extract_cube"),
         library=source(
             "drs/airglow",
+            "drs/apertures",
+            "drs/arcs",
             "drs/barycentre",
             "drs/calibration",
             "drs/cube",
+            "drs/cubedrift",
             "drs/cubeflux",
             "drs/cubesky",
             "drs/cubewcs",
             "drs/dark",
+            "drs/dispersion",
             "drs/finishing",
             "drs/flat",
             "drs/lenslet",
+            "drs/lines",
             "drs/region",
             "drs/skyspline",
             "drs/spectralrefs",
             "drs/standard",
             "drs/telluric",
             "drs/wavegrid",
+            "drs/wavesol",
             "drs/wcs",
+            "drs/whitelight",
         ),
     output:
         cube="level2/{obs}_LVL2_{exp}.fits",
@@ -72,6 +80,7 @@ rule extract_cube:
             --cache {params.cache:q} \
             --night-cache {params.night_cache:q} \
             --instrument {input.instrument:q} \
+            --lines {input.lines:q} \
             {params.sky:q} \
             --sky-method {params.sky_method:q} \
             --method {params.method:q} \
@@ -95,14 +104,17 @@ rule extract_slices:
         script=source("extract_slices"),
         library=source(
             "drs/airglow",
+            "drs/apertures",
             "drs/arcs",
             "drs/barycentre",
             "drs/calibration",
             "drs/cube",
+            "drs/cubedrift",
             "drs/cubeflux",
             "drs/cubesky",
             "drs/cubewcs",
             "drs/dark",
+            "drs/dispersion",
             "drs/finishing",
             "drs/flat",
             "drs/lines",
@@ -118,6 +130,7 @@ rule extract_slices:
             "drs/wavegrid",
             "drs/wavesol",
             "drs/wcs",
+            "drs/whitelight",
         ),
     output:
         cube="level2/{obs}_LVL2_{exp}.fits",

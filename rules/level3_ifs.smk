@@ -25,6 +25,7 @@ rule combine_cubes:
             "drs/combination",
             "drs/cubefield",
             "drs/cubes",
+            "drs/dispersion",
             "drs/drizzling",
             "drs/keywords",
             "drs/members",

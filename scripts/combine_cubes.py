@@ -8,7 +8,7 @@ import numpy as np
 
 from drs import cli, product
 from drs.alignment import METHODS
-from drs.cubefield import place_cubes
+from drs.cubefield import apply_drifts, place_cubes, take_drift
 from drs.cubes import combine_cubes
 from drs.errors import ReductionError
 from drs.keywords import combine_keywords
@@ -18,7 +18,7 @@ from drs.offsets import describe_offset
 logger = logging.getLogger("combine_cubes")
 CONFIGURATION = ("INSTRUME", "DETECTOR", "INSTMODE", "FILTER", "SCALE", "GRATING")
 PLANES = ("SCI", "ERR", "DQ", "CON", "WHT", "EXP")
-OF_FRAMES = ("FRMSHIFT", "FRMSHERR", "BARYCORR")  # of one exposure each
+OF_FRAMES = ("FRMSHIFT", "FRMSHERR", "WAVSHIFT", "WAVSHERR", "WAVNLINE", "BARYCORR")  # of one exposure each
 
 
 @cli.command()
@@ -45,7 +45,9 @@ def main(cubes, offsets, max_offset_pix, mark_refusal, output, **options):
         lines += field.left_out
         if offsets == "measured":
             lines += map(describe_offset, [names[k] for k in field.kept], field.offsets)
-        combined, found = combine(kept, field, **options)
+        drifts = None if integer else [take_drift(cube) for cube in kept]
+        combined, found = combine(kept, field, drifts, **options)
+        combined = apply_drifts(combined, kept, integer=integer)
         source = offsets if offsets in METHODS else "file"
         keywords = combined.keywords | {"OFFSETS": source.upper(), "NOISSPAT": round(found.correlation, 4)}
         combined = replace(combined, keywords=keywords, wcs=field.wcs, history=tuple(lines))
@@ -65,11 +67,12 @@ def check_units(cubes, names):
         )
 
 
-def combine(cubes, field, *, clip_sigma, clip_gradient, **_):
+def combine(cubes, field, drifts, *, clip_sigma, clip_gradient, **_):
     """Return the Level 3 product of cubes without coordinates, and the Combined."""
     planes = [tuple(cube.arrays[name] for name in ("SCI", "ERR", "DQ")) for cube in cubes]
     times_s = [cube.keywords.get("TOTTIME", cube.keywords["EXPTIME"]) for cube in cubes]
-    found = combine_cubes(planes, field.grid, times_s, clip_sigma=clip_sigma, spare=clip_gradient)
+    clip = {"clip_sigma": clip_sigma, "spare": clip_gradient}
+    found = combine_cubes(planes, field.grid, times_s, **clip, drifts=drifts)
     arrays = dict(zip(PLANES, found[: len(PLANES)], strict=True))
     return replace(describe_cube(cubes), arrays=arrays), found
 

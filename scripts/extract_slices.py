@@ -1,14 +1,14 @@
 """Extract the cube of a slicer exposure: less dark, flat, slices and wavelengths rectified, coordinates, less sky."""
 
-import logging
 from dataclasses import replace
 
 import click
 import numpy as np
 
 from drs import cli, product
-from drs.arcs import measure_offset, shift_wavelengths
+from drs.arcs import move_wavelengths
 from drs.calibration import calibrate, read_calibrations, with_calibration
+from drs.cubedrift import METHODS
 from drs.dark import forget_dark
 from drs.errors import ReductionError
 from drs.finishing import cancels_dark, finish_cube, list_inputs, open_rate, read_sky
@@ -16,10 +16,8 @@ from drs.image import Image
 from drs.schema import load_yaml
 from drs.slicer import extract_columns, rectify_frame
 from drs.sliceshift import move_slices, see_sky
-from drs.spectralrefs import find_field, match_slices, read_spectral
+from drs.spectralrefs import find_field, find_order, match_slices, read_spectral
 from drs.wavegrid import choose_grid
-
-logger = logging.getLogger("extract_slices")
 
 
 @cli.command()
@@ -43,6 +41,8 @@ logger = logging.getLogger("extract_slices")
 @click.option("--grid-step-um", type=float, required=True, help="Size of a bin; 0: the median dispersion.")
 @click.option("--telluric", type=bool, required=True, help="Divide by the telluric absorption, where there is one.")
 @click.option("--flux", type=bool, required=True, help="To flux densities, where there is a sensitivity.")
+@click.option("--adc", type=click.Choice(METHODS), required=True, help="By what the image's drift is known.")
+@click.option("--adc-order", type=click.IntRange(1, 3), required=True, help="Of its polynomials in the wavelength.")
 @cli.refusal_option
 @cli.output_option
 def main(rate, manifest, lines, cache, night_cache, instrument, sky_file, mark_refusal, output, **parameters):
@@ -61,7 +61,8 @@ def main(rate, manifest, lines, cache, night_cache, instrument, sky_file, mark_r
         if parameters["measure_shift"]:
             exposure, trace = move_slices(exposure, image, trace)
         cube = with_calibration(exposure, ["dark"], darks).with_step("flat")
-        cube, grid_um, rectify = extract(cube, image, trace, wavesol, lines, **parameters)
+        order = find_order(facts, exposure.keywords, len(trace.arrays["EDGES"]))
+        cube, grid_um, rectify = extract(cube, image, (trace, order), wavesol, lines, **parameters)
         more, inputs = [], list_inputs(rate, [*files, trace_file, wavesol_file], sky_file)
         if sky is not None and not sky.refusal and frame[0]:
             sky, more = see_sky(sky, frame[0], (frame[1], roots), cube.keywords, rectify)
@@ -72,31 +73,29 @@ def main(rate, manifest, lines, cache, night_cache, instrument, sky_file, mark_r
         product.write(output, cube, inputs=inputs)
 
 
-def extract(exposure, image, trace, wavesol, lines, **parameters):
+def extract(exposure, image, traces, wavesol, lines, **parameters):
     """Return the exposure with the cube of an Image, the middles of its bins in um, and how frames become cubes.
 
-    See the options of `main`.
+    See the options of `main`; `traces` are those of the slices, and which slice each row of the cube shows.
     """
+    trace, order = traces
     flat = {"flat": trace.image}
     edges, wavelength_um = match_slices(wavesol, trace)
     grid = {f"{name}_um": parameters[f"grid_{name}_um"] for name in ("start", "stop", "step")}
     n_column = wavelength_um.shape[2]
     grid_um = choose_grid(wavelength_um.reshape(-1, n_column), **grid)  # of the reference: cubes of a night share it
-    shift, check = {}, None
+    shift = {}
     if parameters["measure_shift"]:
         some = slice(None, None, parameters["shift_slice_step"])
         columns = extract_columns(*calibrate(image, flat)[:3], edges[some], wavelength_um.shape[1])
         spectra = [array.reshape(-1, n_column) for array in columns[:3]]
         limits = {"fwhm_pix": parameters["fwhm_pix"], "most_pix": parameters["maximum_shift_pix"]}
-        check = measure_offset(spectra, wavelength_um[some].reshape(-1, n_column), [lines], **limits)
-    if check is not None:
-        shift = {"WAVSHIFT": round(check.offset_pix, 5), "WAVSHERR": round(check.error_pix, 5)}
-        logger.info("%d lines of the sky %.4f +- %.4f columns off", check.n_line, check.offset_pix, check.error_pix)
-        wavelength_um = shift_wavelengths(wavelength_um, check.offset_pix)
+        checked = wavelength_um[some].reshape(-1, n_column)
+        wavelength_um, shift = move_wavelengths(spectra, checked, [lines], **limits, all_um=wavelength_um)
 
     def rectify(image):
         bins = rectify_frame(*calibrate(image, flat)[:3], edges, wavelength_um, grid_um)
-        return [np.ascontiguousarray(np.moveaxis(array, 2, 0)) for array in bins[:3]], bins.correlation
+        return [np.ascontiguousarray(np.moveaxis(array[order], 2, 0)) for array in bins[:3]], bins.correlation
 
     arrays, correlation = rectify(image)
     keywords = exposure.keywords | shift | {"NOISCORR": max(round(correlation, 4), 1.0), "AIRORVAC": "VACUUM"}

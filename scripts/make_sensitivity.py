@@ -18,7 +18,8 @@ from drs.starlight import check_signal, take_star
 from drs.telluric import average_spectra
 
 logger = logging.getLogger("make_sensitivity")
-LEFT_OUT = ("NOISCORR", "SKYFROM", "FRMSHIFT", "FRMSHERR", "WAVSHIFT", "WAVSHERR", "BARYCORR", "DATALVL", "S_FLUXCL")
+LEFT_OUT = ("NOISCORR", "SKYFROM", "FRMSHIFT", "FRMSHERR", "WAVSHIFT", "WAVSHERR", "WAVNLINE")
+LEFT_OUT += ("BARYCORR", "DATALVL", "S_FLUXCL")
 
 
 @cli.command()

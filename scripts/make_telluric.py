@@ -15,7 +15,8 @@ from drs.starlight import check_signal, take_star
 from drs.telluric import average_spectra, measure_telluric
 
 logger = logging.getLogger("make_telluric")
-LEFT_OUT = ("OBJECT", "NOISCORR", "SKYFROM", "FRMSHIFT", "FRMSHERR", "BARYCORR", "DATALVL", "S_TELLUR")
+LEFT_OUT = ("OBJECT", "NOISCORR", "SKYFROM", "FRMSHIFT", "FRMSHERR", "WAVSHIFT", "WAVSHERR", "WAVNLINE", "BARYCORR")
+LEFT_OUT += ("DATALVL", "S_TELLUR")
 
 
 @cli.command()
@@ -36,10 +37,9 @@ def main(cubes, useafter, minimum, mark_refusal, output, **parameters):
         read, names = [read[k] for k in good], [names[k] for k in good]
         check_configuration(read, names, SAME)
         wavelength_um = find_wavelengths(read[0])
-        spectra = [
-            take_star(cube, name, wavelength_um, parameters["aperture_pix"]).spectrum
-            for cube, name in zip(read, names, strict=True)
-        ]
+        radius = parameters["aperture_pix"]
+        stars = [take_star(cube, name, wavelength_um, radius) for cube, name in zip(read, names, strict=True)]
+        spectra = [star.spectrum for star in stars]
         flux, error = average_spectra([spectrum.flux for spectrum in spectra], [one.error for one in spectra])
         check_signal(flux, error, parameters["minimum_signal_to_noise"], step="make_telluric")
         resolution = float(np.median(wavelength_um)) / (2 * abs(read[0].wcs["CDELT3"]))  # two bins per width
@@ -47,6 +47,7 @@ def main(cubes, useafter, minimum, mark_refusal, output, **parameters):
             flux, error, wavelength_um, temperature_k=parameters["temperature_k"], resolution=resolution
         )
         made = fill_reference(describe_reference(read, useafter), found, wavelength_um)
+        made = with_profile(made, stars, radius)
         made = replace(made, history=tuple(lines)).with_parameters("telluric", **parameters)
         logger.info("%d spectra, lines of hydrogen: %d", len(spectra), np.count_nonzero(found.star.depths))
         product.write(output, made, inputs={"cube": cubes})
@@ -59,6 +60,19 @@ def describe_reference(members, useafter):
     keywords = reference_keywords(combined, "TELLURIC", useafter, f"Telluric absorption of {len(members)} exposures")
     keywords = {key: value for key, value in keywords.items() if key not in LEFT_OUT} | {"DATAMODL": "TelluricModel"}
     return product.Product(keywords | ({"AIRMASS": round(float(np.mean(airmass)), 4)} if airmass else {}), {}, {})
+
+
+def with_profile(made, stars, radius_pix):
+    """Return a reference with the mean image of its stars in their apertures, of sum 1: whose columns saw the air."""
+    y, x = np.indices(stars[0].white.rate.shape)
+    images = []
+    for star in stars:
+        near = np.hypot(y - star.place[0], x - star.place[1]) <= radius_pix
+        images.append(np.where(near, np.maximum(np.nan_to_num(star.white.rate), 0), 0).astype(np.float64))
+    profile = sum(image / image.sum() for image in images) / len(images)
+    return replace(
+        made, arrays=made.arrays | {"PROFILE": profile.astype(np.float32)}, units=made.units | {"PROFILE": ""}
+    )
 
 
 def fill_reference(made, found, wavelength_um):

@@ -24,7 +24,11 @@ OF_SPECTRA = (
     "FRMSHERR",
     "WAVSHIFT",
     "WAVSHERR",
+    "WAVNLINE",
     "SKYFROM",
+    "ADCFROM",
+    "ADCSIZE",
+    "ADCERR",
     "NOISCORR",
     "NOISSPAT",
 )

@@ -4,6 +4,7 @@ Bars: a full frame of lenslets (4096 x 4096, 112 x 128 lenslets, 400 columns) an
 to a cube less its sky in less than 20 s on two cores; time that grows as the number of spectra. A part of 4 is a
 quarter of them. Times are the second of two runs: the first compiles; CPU is that of all cores, which other jobs
 lengthen less. What is seen: a sky of OH lines, noise, a frame of the sky that has moved by a tenth of a pixel.
+`--methods` prints accuracy: bars cross-talk < 0.3 %, 3 % with profiles 10 % wider, and better than iterations.
 """
 
 import argparse
@@ -14,8 +15,9 @@ from pathlib import Path
 
 import conftest  # noqa: F401, makes the library importable
 import numpy as np
+from extraction_methods import score_methods
 
-from drs.arcs import measure_offset
+from drs.arcs import measure_offset, shift_wavelengths
 from drs.cube import fit_sky
 from drs.cubesky import find_blank, subtract_cube
 from drs.image import Image
@@ -26,7 +28,7 @@ from drs.simulation.lenslets import Layout, make_profiles, place_traces, render_
 from drs.simulation.slicers import Slicer, tabulate
 from drs.slicer import extract_columns, rectify_frame
 from drs.traces import measure_shift as measure_rows
-from drs.wavegrid import choose_grid, resample_spectra
+from drs.wavegrid import choose_grid, find_edges, resample_spectra
 
 OH = Path(__file__).resolve().parents[1] / "config" / "lines" / "oh.ecsv"
 SKY = {"continuum_e_per_s": 1.0, "brightest_e_per_s": 300.0}
@@ -34,7 +36,7 @@ LENSLETS = Layout(
     ny=112, nx=128, pitch_pix=31.0, rise_pix=2.4, n_column=400, n_row=11, tilt_pix=0.8, curvature_pix=0.3,
     wavelength_um=1.6374, dispersion_um=2e-4, fwhm_pix=1.9, wing_fraction=0.05, wing_fwhm_pix=4.5,
 )  # fmt: skip
-COLUMN_STEP, SLICE_STEP = 16, 4  # those of config.yaml
+COLUMN_STEP, LENSLET_STEP, SLICE_STEP = 16, 4, 4  # those of config.yaml
 
 
 def watch(times, what, function, *arguments, **options):
@@ -59,8 +61,7 @@ def simulate_lenslets(part):
     traces = place_traces(layout, shape)
     profiles = make_profiles(layout, traces).astype(np.float32)
     table = tabulate(Slicer(slices.FULL._replace(wavelength_um=1.6374, dispersion_um=2e-4), None, shape), SKY, [OH])
-    edges = traces.wavelength_um[:, :1] + 2e-4 * (np.arange(layout.n_column + 1) - 0.5)
-    light = np.diff(np.interp(edges, *table), axis=1).astype(np.float32)
+    light = np.diff(np.interp(find_edges(traces.wavelength_um), *table), axis=1).astype(np.float32)
     frames = []
     for seed, shift in ((1, 0.1), (2, 0.0)):
         moved = traces._replace(centre_row=traces.centre_row + shift)
@@ -74,12 +75,16 @@ def reduce_lenslets(simulated):
     """Return what -> seconds of a frame of lenslets to a cube less its sky (whose cube is there), and its samples."""
     frame, other, matrix, wavelength_um = simulated
     times, grid_um = {}, choose_grid(wavelength_um)
+    measure = partial(measure_offset, fwhm_pix=2.1, most_pix=2.0)
     shape = grid_um.size, -1, LENSLETS.nx
 
     def extract(image, times):
         rows, _ = watch(times, "shift", measure_shift, *image[:3], matrix, column_step=COLUMN_STEP)
         spectra = watch(times, "extraction", extract_spectra, *image[:3], shift_matrix(matrix, rows))
-        bins = watch(times, "wavelengths", resample_spectra, *spectra, wavelength_um, grid_um)
+        some = np.s_[::LENSLET_STEP]
+        check = watch(times, "check", measure, [plane[some] for plane in spectra], wavelength_um[some], [OH])
+        moved = shift_wavelengths(wavelength_um, check.offset_pix)
+        bins = watch(times, "wavelengths", resample_spectra, *spectra, moved, grid_um)
         return Image(*(np.ascontiguousarray(array.T).reshape(shape) for array in bins[:3]))
 
     sky, cube = extract(other, {}), extract(frame, times)
@@ -134,11 +139,17 @@ MODES = {"lenslets": (simulate_lenslets, reduce_lenslets), "slices": (simulate_s
 
 
 def main():
-    """Print a table."""
+    """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--parts", type=int, nargs="+", default=[4, 2, 1])
+    parser.add_argument("--methods", action="store_true", help="accuracy beside Gauss-Seidel iterations, then the end")
     parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES))
     options = parser.parse_args()
+    if options.methods:
+        for name, score in score_methods().items():
+            print(f"{name:>14}: scatter {score.scatter:.3f} e-/s, cross-talk {score.crosstalk:.1e},"
+                  f" with profiles 10 % wider {score.perturbed:.2%}")  # fmt: skip
+        return
     for mode in options.modes:
         for part in options.parts:
             simulate, reduce = MODES[mode]

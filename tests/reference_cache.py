@@ -16,7 +16,7 @@ TYPES_FILE = REPO / "config" / "references.yaml"
 ALL_TYPES = load_types(TYPES_FILE)
 RULED = ("dq", "bias", "saturation", "nonlin", "gain", "readnoise", "dark", "flat")  # with rules of all instruments
 RULED_IRIS = ("rectmat", "trace", "wavesol")  # with rules of IRIS
-RULED_LIGER = ("trace", "wavesol")  # and of Liger
+RULED_LIGER = ("rectmat", "trace", "wavesol")  # and of Liger
 N_MAPPING = 3 + 2 * len(RULED) + len(RULED_IRIS) + len(RULED_LIGER)  # with those of the context and two instruments
 TYPES = {kind: ALL_TYPES[kind] for kind in RULED}
 SHAPE = (6, 8)
@@ -36,6 +36,7 @@ UNITS = {
     "sky": {"SCI": "electron/s", "ERR": "electron/s"},
     "flux": {"SCI": "", "ERR": ""},
     "telluric": {"SCI": "", "ERR": "", "WAVELENGTH": "um"},
+    "fibre": {"SCI": "pix", "ERR": "pix", "WAVELENGTH": "um"},
 }
 SPECTRAL = {"DETECTOR": "IFS", "INSTMODE": "LENSLET", "SCALE": 0.014, "GRATING": "K4000"}
 SKY = {"IMTYPE": "SKY", "SEMID": "2024B", "PROGNUM": "P123", "OBSNUM": "001"}
@@ -50,7 +51,7 @@ def make_reference(kind, *, value=1.0, **keywords):
         arrays["COEFFS"] = np.full((3, *SHAPE), value, np.float32)
     if kind == "trace":
         arrays["EDGES"] = np.stack([np.full((2, SHAPE[1]), [[row], [row + 2]], np.float32) for row in (0, 3)])
-    if kind == "telluric":
+    if kind in ("telluric", "fibre"):
         arrays["WAVELENGTH"] = np.full(SHAPE, value, np.float64)
     if kind == "rectmat":
         arrays = {"RECTMAT": np.full((2, 5, *SHAPE), value, np.float32), "OFFSETS": np.zeros((2, *SHAPE), np.int32)}

@@ -5,6 +5,7 @@ import re
 import bench_bestrefs
 import bench_ifs
 import bench_mosaic
+import extraction_methods
 import known_ramps
 import numpy as np
 import peers
@@ -103,6 +104,17 @@ def test_the_benchmark_of_crds_measures_every_part(tmp_path):
     times = bench_bestrefs.measure(8, tmp_path)
     assert list(times) == ["import crds", "ask and verify", "write", "write again"]
     assert len(list((tmp_path / "references").rglob("*.json"))) == 24
+
+
+def test_spectra_are_better_than_those_of_iterations():
+    scores = extraction_methods.score_methods()
+    best = scores.pop("chi-square")
+    assert best.crosstalk < 1e-6  # bar 0.003
+    assert best.perturbed < 0.025  # bar 0.03; measured 0.018
+    for other in scores.values():
+        assert best.scatter < 0.94 * other.scatter  # measured 0.917
+        assert best.crosstalk < other.crosstalk
+        assert best.perturbed < 0.6 * other.perturbed  # measured 0.54
 
 
 def test_the_benchmark_of_spectrographs_measures_every_part():

@@ -10,20 +10,30 @@ from numpy.polynomial import Legendre
 
 from drs import product
 from drs.airglow import LIMITS_UM, find_continuum
+from drs.apertures import find_peaks
 from drs.cube import find_wavelengths, fit_sky
+from drs.cubefield import take_drift
 from drs.cubesky import find_blank
+from drs.dispersion import measure_drift as fit_source
 from drs.schema import load_yaml
 from drs.simulation.air import find_transmission
 from drs.wavegrid import resample_spectra
-from drs.whitelight import measure_noise
+from drs.whitelight import measure_noise, show_as_image
 
+N_COLUMN = 48  # of the simulated lenslets
 REPO = Path(__file__).resolve().parents[1]
 SCIENCE = ("2024B-P123-009_IRIS_IFS_SCI", ("0001-00", "0002-00"))
+EXPOSURES = SCIENCE[1]
 
 
 def read_rows(night):
     """Return id -> row of the night table."""
     return {row["id"]: row for row in json.loads((night / "plan/night.json").read_text())["rows"]}
+
+
+def find_science(night):
+    """Return the `obs` of the night's science exposures."""
+    return next(row["obs"] for row in read_rows(night).values() if row.get("kind") == "science")
 
 
 def read_truth(night, row):
@@ -43,10 +53,10 @@ def resample_truth(truth, wcs, n_wave):
 
 def compare_cubes(night):
     """Return [(Product, truth on its grid)] of the science exposures."""
-    rows, pairs = read_rows(night), []
-    for exp in SCIENCE[1]:
-        cube = product.read(night / f"level2/{SCIENCE[0]}_LVL2_{exp}.fits", models="IFUCubeModel")
-        truth = read_truth(night, rows[f"{SCIENCE[0]}_{exp}"])
+    rows, obs, pairs = read_rows(night), find_science(night), []
+    for exp in EXPOSURES:
+        cube = product.read(night / f"level2/{obs}_LVL2_{exp}.fits", models="IFUCubeModel")
+        truth = read_truth(night, rows[f"{obs}_{exp}"])
         light = resample_truth(truth, cube.wcs, len(cube.arrays["SCI"]))
         pairs.append((cube, light * find_scale(cube, read_facts())))
     return pairs
@@ -79,9 +89,10 @@ def measure_flux(pairs):
 
 
 def measure_sky_residual(night):
-    """Return (residual, that of one common factor) of the sky lines: rms of the mean spectrum over that of the lines.
+    """Return (residual, that of one common factor, that of the sky cube as it is) of the sky lines.
 
-    The second is what the sky cube leaves when all its lines are scaled alike.
+    The rms of the mean spectrum over that of the lines. The second is what the sky cube leaves when all its lines are
+    scaled alike.
     """
     rows, found = read_rows(night), []
     sky_row = next(row for row in rows.values() if row.get("kind") == "sky")
@@ -100,16 +111,18 @@ def measure_sky_residual(night):
         image = cube.image._replace(rate=seen + level[:, None, None] + lines, error=cube.arrays["ERR"] / scale)
         blank = find_blank(image, fraction=0.25)
         alike, _ = fit_sky(image, sky.image, blank, wave_um, limits_um=(0.0, 9.0))
-        mean = [np.nanmean(values, axis=(1, 2)) for values in (seen - truth, image.rate - alike.rate - truth, lines)]
-        bright = mean[2] > 0.1 * mean[2].max()
-        rest, other, light = (np.sqrt((values[bright] ** 2).mean()) for values in mean)
-        found.append((rest / light, other / light))
+        plain = image.rate - sky.arrays["SCI"]
+        left = seen - truth, image.rate - alike.rate - truth, plain - truth, lines
+        mean = [np.nanmean(values, axis=(1, 2)) for values in left]
+        bright = mean[-1] > 0.1 * mean[-1].max()
+        *rest, light = (np.sqrt((values[bright] ** 2).mean()) for values in mean)
+        found.append([rms / light for rms in rest])
     return np.mean(found, axis=0)
 
 
 def compare_profiles(night):
     """Return the profiles of the night's matrix and of the truth in the same pixels, (row, column, ny, nx)."""
-    (path,) = (night / "calibrations").glob("iris_ifs_rectmat_*.fits")
+    (path,) = (night / "calibrations").glob("*_ifs_rectmat_*.fits")
     made = product.read(path, models="RectificationModel").arrays
     truth = read_truth(night, next(iter(read_rows(night).values())))
     n_row = len(made["RECTMAT"])
@@ -177,27 +190,55 @@ def measure_combined(night):
     return float(whole.sum(dtype=float) / time_s / np.sum(light)), noise
 
 
+def measure_drifts(night):
+    """Return how far the drifts of images are off the truth, spaxels: (that of the fibre, those of the cubes, Level 3).
+
+    The most of any bin; of the combined cube what is left of the drift of its star, from the first third of the bins to
+    the last.
+    """
+    known = read_facts()["drift"]
+    (path,) = (night / "calibrations").glob("*_ifs_fibre_*.fits")
+    found = [product.read(path, models="FibreModel").arrays["SCI"].T]
+    parts = [known["optics"], np.add(known["optics"], known["air"]["science"])]
+    paths = [night / f"level2/{find_science(night)}_LVL2_{exp}.fits" for exp in EXPOSURES]
+    cubes = [product.read(path, models="IFUCubeModel") for path in paths]
+    found += [take_drift(cube) for cube in cubes]
+    off = []
+    for drift, part in zip(found, [parts[0], parts[1], parts[1]], strict=True):
+        along = np.linspace(-0.5, 0.5, len(drift))[:, np.newaxis] * (len(drift) - 1) / (N_COLUMN - 1)
+        off.append(float(np.abs(drift - along * part).max()))
+    (path,) = (night / "level3").glob("*_IFS_*_LVL3.fits")
+    combined = product.read(path, models="IFUCubeModel")
+    place = max(find_peaks(*show_as_image(combined).image[:2], show_as_image(combined).image.unusable,
+                           threshold_sigma=10.0, radius_pix=3.0), key=lambda at: at[1] < 9)  # fmt: skip
+    planes = (combined.arrays[name] for name in ("SCI", "ERR", "DQ"))
+    return off[0], max(off[1:]), fit_source(*planes, place, order=1, radius_pix=4.0).largest_pix
+
+
 def format_table(night):
     """Return the figures of a night of lenslets as text."""
     pairs = compare_cubes(night)
     made, truth = compare_profiles(night)
     pulls, (bias, error) = measure_pulls(pairs), measure_flux(pairs)
-    residual, alike = measure_sky_residual(night)
+    residual, alike, plain = measure_sky_residual(night)
     correction, star = measure_absorption(night, pairs, read_facts())
     ratio, noise = measure_combined(night)
     rms = np.sqrt(np.mean((made - truth) ** 2)) / truth.max(axis=0).mean()
+    fibre, drift, left = measure_drifts(night)
     lines = [
         f"profiles of lenslets: rms {rms:.3%} of their peak; throughput off by {_largest(made, truth):.2%} at most",
         f"cubes, Level 2: light - 1 {bias:+.3%} +- {error:.3%}",
         f"pulls: mean {pulls.mean():+.3f}, width {pulls.std():.3f}, largest {np.abs(pulls).max():.1f} of {pulls.size}",
-        f"sky lines: {residual:.2%} of their rms is left, {alike:.1%} with one factor for all",
+        f"sky lines: {residual:.2%} of their rms is left, {alike:.1%} with one factor for all, {plain:.1%} plain",
         f"telluric: correction {correction:.2%} rms, spectrum of the star {star:.2%} rms",
         f"cube, Level 3: light over that of its cubes - 1 {ratio - 1:+.3%}; noise over error {noise:.3f}",
+        f"drift with the wavelength: fibre {fibre:.3f}, cubes {drift:.3f} spaxels off; {left:.3f} left at Level 3",
     ]
     for (cube, _), (flux, away, _) in zip(pairs, measure_lines(pairs), strict=True):
         shift = f"flexure {cube.keywords['FRMSHIFT']:+.4f} +- {cube.keywords['FRMSHERR']:.4f} rows"
         lines.append(
-            f"exposure {cube.keywords['EXPNUM']}: line flux - 1 {flux - 1:+.3%}, {away:+.4f} bins off; {shift}"
+            f"exposure {cube.keywords['EXPNUM']}: line flux - 1 {flux - 1:+.3%}, {away:+.4f} bins off; {shift};"
+            f" lines of the sky {cube.keywords['WAVSHIFT']:+.4f} +- {cube.keywords['WAVSHERR']:.4f} columns off"
         )
     return "\n".join(lines)
 

@@ -169,6 +169,9 @@ def format_table(night):
         f"telluric             correction {air:.2%} rms, spectrum of the star {star:.2%} rms",
         f"blank samples        {pulls.size} pulls, mean {pulls.mean():+.4f}, width {pulls.std():.4f}",
     ]
+    own = [measure_pulls([pair]) for pair in pairs]  # the scale of the sky is common to the samples of an exposure
+    told = ", ".join(f"{one.mean():+.4f} and {one.std():.4f}" for one in own)
+    lines.append(f"of each exposure     mean and width {told}")
     for (ratio, dy, dx), (flux, away) in zip(measure_star(pairs), measure_line(pairs), strict=True):
         lines.append(
             f"star, line           flux {ratio - 1:+.3%}, place {np.hypot(dy, dx):.4f} spaxel;"

@@ -97,6 +97,31 @@ def measure_offset(spectra, wavelength_um, paths, *, fwhm_pix, most_pix):
     return check
 
 
+def move_wavelengths(spectra, wavelength_um, paths, *, fwhm_pix, most_pix, all_um=None):
+    """Return the wavelengths where lines of the sky say that a frame has them, and the keywords of its shift.
+
+    Parameters
+    ----------
+    spectra, wavelength_um, paths, fwhm_pix, most_pix
+        As of `measure_offset`.
+    all_um : ndarray, float64, (..., column), optional
+        The wavelengths to move, where `spectra` are some of them.
+
+    Returns
+    -------
+    ndarray, dict
+        The same wavelengths and no keywords where there are too few lines.
+    """
+    moved = wavelength_um if all_um is None else all_um
+    check = measure_offset(spectra, wavelength_um, paths, fwhm_pix=fwhm_pix, most_pix=most_pix)
+    if check is None:
+        return moved, {}
+    offset, error = check.offset_pix, check.error_pix
+    logger.info("%d lines of the sky %.4f +- %.4f columns off", check.n_line, offset, error)
+    keywords = {"WAVSHIFT": round(offset, 5), "WAVSHERR": round(error, 5), "WAVNLINE": check.n_line}
+    return shift_wavelengths(moved, offset), keywords
+
+
 def shift_wavelengths(wavelength_um, offset_pix):
     """Return wavelengths (..., column) of spectra that are moved by so many columns."""
     return wavelength_um - offset_pix * np.gradient(wavelength_um, axis=-1)

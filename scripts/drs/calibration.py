@@ -10,7 +10,7 @@ from drs.references import find_switched_off, header_keywords, open_references, 
 from drs.region import find_region
 
 MODELS = {"dark": "DarkModel", "flat": "FlatModel", "distortion": "DistortionModel", "flux": "PhotometryModel"}
-MODELS |= {"telluric": "TelluricModel"}
+MODELS |= {"telluric": "TelluricModel", "fibre": "FibreModel"}
 
 
 def read_calibrations(exposures, manifests, types, roots):
@@ -49,7 +49,7 @@ def read_optional(manifest, types, roots):
     ----------
     manifest : Path
     types : list of str
-        Of 'distortion', 'flux', 'telluric'.
+        Of 'distortion', 'flux', 'telluric', 'fibre'.
     roots : list of Path
         CRDS caches, the night's own first.
     """

@@ -13,8 +13,8 @@ from drs.errors import ReductionError
 from drs.image import Image
 from drs.product import with_history
 from drs.skyspline import model_sky
-from drs.telluric import correct_telluric
-from drs.wavegrid import resample_spectra
+from drs.telluric import correct_telluric, match_columns
+from drs.wavegrid import find_parts, resample_spectra
 
 logger = logging.getLogger(__name__)
 SKIES = ("SKY", "BKG")
@@ -89,11 +89,12 @@ def model_blank(native, blank, grid_um):
     return Image(*(np.ascontiguousarray(plane.T).reshape(blank.shape) for plane in bins[:3]))
 
 
-def divide_telluric(cube, reference, *, wanted, reason):
+def divide_telluric(cube, reference, *, wanted, reason, native=None):
     """Return a cube divided by the telluric absorption of a reference; one that has none says why.
 
     The wavelengths of both are the same where they were made with one solution; else the correction is interpolated.
-    Bins in which less than a fifth of the light comes through have no value (TELLURIC, DO_NOT_USE).
+    Bins in which less than a fifth of the light comes through have no value (TELLURIC, DO_NOT_USE). Where the reference
+    states the image of its star, each spaxel is divided by what its own columns see of the absorption.
 
     Parameters
     ----------
@@ -104,6 +105,8 @@ def divide_telluric(cube, reference, *, wanted, reason):
     wanted : bool
     reason : str
         Why there is no reference.
+    native : tuple of ndarray, optional
+        As of `subtract_sky`.
     """
     if not wanted or reference is None:
         return cube.with_step("telluric", skipped="by configuration" if not wanted else reason)
@@ -113,9 +116,13 @@ def divide_telluric(cube, reference, *, wanted, reason):
         np.interp(own, known, values.astype(np.float64), left=np.nan, right=np.nan) for values in (correction, sigma)
     ]
     image = cube.image
+    star = reference.arrays.get("PROFILE")
+    if native is not None and star is not None and star.shape == image.rate.shape[1:]:
+        rows[0] = match_columns(rows[0], find_parts(native[3], own).T, star.ravel()).reshape(image.rate.shape)
+        rows[1] = np.broadcast_to(rows[1][:, np.newaxis, np.newaxis], image.rate.shape)
     rate, error, deep = correct_telluric(image.rate, image.error, *rows)
     flag = np.where(deep, np.uint32(Flag.TELLURIC | Flag.DO_NOT_USE), np.uint32(0))
-    corrected = Image(rate, error, image.dq | flag[:, np.newaxis, np.newaxis])
+    corrected = Image(rate, error, image.dq | (flag if flag.ndim == 3 else flag[:, np.newaxis, np.newaxis]))
     airmass = {"airmass": reference.keywords["AIRMASS"]} if "AIRMASS" in reference.keywords else {}
     return cube.with_image(corrected).with_step("telluric", **airmass)
 

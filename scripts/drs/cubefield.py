@@ -8,6 +8,7 @@ import numpy as np
 
 from drs.alignment import align
 from drs.cubes import Grid, make_grid
+from drs.dispersion import evaluate_drift
 from drs.errors import ReductionError
 from drs.pixelmap import locate_centres
 from drs.whitelight import show_as_image
@@ -102,3 +103,18 @@ def find_shift(pixelmap, name):
             f"{MOST_TURN} can be combined: combine cubes of one PA (associations.yaml: max_pa_difference_deg)"
         )
     return np.round(shift[::-1], DIGITS)
+
+
+def take_drift(cube):
+    """Return the drift (bin, 2), (y, x) spaxels, that a cube states; None where it states none, or 0."""
+    rows = [[cube.keywords.get(f"ADC{axis}{k}", 0.0) for k in range(4)] for axis in "YX"]
+    return evaluate_drift(rows, len(cube.arrays["SCI"])) if np.any(rows) else None
+
+
+def apply_drifts(combined, members, *, integer):
+    """Return a combined cube without what its members state of their drifts, and says whether it was taken out."""
+    keywords = {key: value for key, value in combined.keywords.items() if not key.startswith("ADC")}
+    combined = replace(combined, keywords=keywords)
+    if not any("ADCFROM" in member.keywords for member in members):
+        return combined
+    return combined.with_step("adc", skipped="cubes are moved by whole spaxels" if integer else None)

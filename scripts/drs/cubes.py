@@ -82,8 +82,8 @@ def move_cube(flux, variance, dq, shift, shape):
     ----------
     flux, variance : ndarray, float32, (wave, y, x)
     dq : ndarray, uint32, (wave, y, x)
-    shift : ndarray, float, (2)
-        Of the first spaxel on the grid, (y, x).
+    shift : ndarray, float, (2) or (wave, 2)
+        Of the first spaxel on the grid, (y, x), of all bins or of each.
     shape : tuple
         (ny, nx) of the grid.
 
@@ -95,24 +95,36 @@ def move_cube(flux, variance, dq, shift, shape):
     dq : ndarray, uint32
     """
     usable = (dq & DEAD == 0) & np.isfinite(flux) & np.isfinite(variance)
-    whole = np.floor(shift).astype(int)
+    shift = np.broadcast_to(shift, (len(flux), 2))
+    wholes = np.floor(shift).astype(int)
     size = (flux.shape[0], *shape)
-    total, noise, cover, flags = (np.zeros(size, dtype) for dtype in (np.float64, np.float64, np.float32, np.uint32))
-    values, variances = np.where(usable, flux, 0), np.where(usable, variance, 0)
-    joined = np.where(usable, dq, 0)
-    for dy, y_share in enumerate((1 - (shift[0] - whole[0]), shift[0] - whole[0])):
-        for dx, x_share in enumerate((1 - (shift[1] - whole[1]), shift[1] - whole[1])):
-            share = y_share * x_share
-            if share > 0:
-                to, of = _overlap(whole + np.array((dy, dx)), flux.shape[1:], shape)
-                total[to] += share * values[of]
-                noise[to] += share**2 * variances[of]
-                cover[to] += np.float32(share) * usable[of]
-                flags[to] |= joined[of]
+    sums = tuple(np.zeros(size, dtype) for dtype in (np.float64, np.float64, np.float32, np.uint32))
+    planes = np.where(usable, flux, 0), np.where(usable, variance, 0), usable, np.where(usable, dq, 0)
+    for whole in np.unique(wholes, axis=0):
+        bins = np.flatnonzero((wholes == whole).all(axis=1))
+        bins = slice(bins[0], bins[-1] + 1) if bins[-1] - bins[0] + 1 == bins.size else bins
+        _add_spaxels(tuple(array[bins] for array in planes), whole, shift[bins] - whole, sums, bins)
+    total, noise, cover, flags = sums
     held = cover >= LEAST_COVERAGE
     scale = np.divide(1, cover, out=np.full(size, np.nan), where=held)
     flux, variance = (total * scale).astype(np.float32), (noise * scale**2).astype(np.float32)
     return flux, variance, cover, np.where(held, flags, DEAD)
+
+
+def _add_spaxels(planes, whole, part, sums, bins):
+    """Add spaxels, each to the four that it overlaps, to the sums of some bins; `part` (bin, 2) of a spaxel."""
+    values, variances, usable, joined = planes
+    total, noise, cover, flags = sums
+    for dy, y_share in enumerate((1 - part[:, 0], part[:, 0])):
+        for dx, x_share in enumerate((1 - part[:, 1], part[:, 1])):
+            share = (y_share * x_share)[:, np.newaxis, np.newaxis]
+            if (share > 0).any():
+                to, of = _overlap(whole + np.array((dy, dx)), values.shape[1:], total.shape[1:])
+                to = (bins, *to[1:])
+                total[to] += share * values[of]
+                noise[to] += share**2 * variances[of]
+                cover[to] += share.astype(np.float32) * usable[of]
+                flags[to] |= np.where(share > 0, joined[of], np.uint32(0))
 
 
 def _overlap(start, shape, grid):
@@ -125,7 +137,7 @@ def _overlap(start, shape, grid):
     return tuple(to), tuple(of)
 
 
-def combine_cubes(cubes, grid, times_s, *, clip_sigma, spare):
+def combine_cubes(cubes, grid, times_s, *, clip_sigma, spare, drifts=None):
     """Return the mean of cubes, weighted by exposure time and by the part of a spaxel that each covers.
 
     Not by the variance of single samples: that of a star's core is high, and its light would count less.
@@ -141,6 +153,9 @@ def combine_cubes(cubes, grid, times_s, *, clip_sigma, spare):
         Samples further from the median are left out, where there are three or more; 0 keeps all.
     spare : float
         Part of the change of the median from spaxel to spaxel by which a sample may differ as well.
+    drifts : list of ndarray, float, (wave, 2), optional
+        By how much the image of each cube moves with the wavelength, (y, x) spaxels, which is taken out; None of one
+        that does not.
 
     Returns
     -------
@@ -154,13 +169,19 @@ def combine_cubes(cubes, grid, times_s, *, clip_sigma, spare):
     if len({flux.shape[0] for flux, _, _ in cubes}) > 1:
         raise ReductionError("cubes have different wavelengths: make them with one grid (extract_cube: grid)")
     n_wave = cubes[0][0].shape[0]
+    shifts = [np.broadcast_to(shift, (n_wave, 2)) for shift in grid.shifts]
+    if drifts is not None:
+        shifts = [shift if drift is None else shift - drift for shift, drift in zip(shifts, drifts, strict=True)]
     step = max(int(SLAB_BYTES // (8 * len(cubes) * np.prod(grid.shape))), 1)
     slabs = [
-        _combine_slab([[plane[first : first + step] for plane in cube] for cube in cubes], grid, times_s, clip_sigma,
-                      spare)
-        for first in range(0, n_wave, step)
-    ]  # fmt: skip
-    share = [np.prod([t**2 + (1 - t) ** 2 for t in np.mod(shift, 1)]) for shift in grid.shifts]
+        _combine_slab(
+            [[plane[bins] for plane in cube] for cube in cubes],
+            grid._replace(shifts=[shift[bins] for shift in shifts]),
+            *(times_s, clip_sigma, spare),
+        )
+        for bins in (slice(first, first + step) for first in range(0, n_wave, step))
+    ]
+    share = [np.prod(t**2 + (1 - t) ** 2, axis=1).mean() for t in (np.mod(shift, 1) for shift in shifts)]
     return Combined(*map(np.concatenate, zip(*slabs, strict=True)), float(np.mean(share)) ** -0.5)
 
 

@@ -5,9 +5,12 @@ from dataclasses import replace
 from drs import product
 from drs.calibration import explain_absence, read_optional, with_references
 from drs.cube import SKIES, divide_telluric, subtract_sky
+from drs.cubedrift import state_drift
 from drs.cubeflux import calibrate_flux
 from drs.cubewcs import assign_wcs
 from drs.references import read_manifest
+
+BY_FIBRE = ("auto", "telemetry", "fibre")
 
 
 def open_rate(rate, manifest):
@@ -18,7 +21,7 @@ def open_rate(rate, manifest):
 
 
 def finish_cube(cube, grid_um, instrument, field, *, references, sky, parameters, native=None):
-    """Return the cube with coordinates, less sky and air, in flux densities, and the paths of the references it took.
+    """Return the cube with coordinates, less sky and air, in flux densities, its drift stated, and its references.
 
     Parameters
     ----------
@@ -35,7 +38,7 @@ def finish_cube(cube, grid_um, instrument, field, *, references, sky, parameters
     sky : Product or None
         Cube of the sky.
     parameters : dict
-        sky_method, blank_fraction, telluric, flux: settings of the extraction.
+        sky_method, blank_fraction, telluric, flux, adc, adc_order: settings of the extraction.
     native : tuple of ndarray, optional
         As of `drs.cube.subtract_sky`.
 
@@ -49,11 +52,14 @@ def finish_cube(cube, grid_um, instrument, field, *, references, sky, parameters
     options = {key: parameters[key] for key in ("sky_method", "blank_fraction")}
     cube = subtract_sky(cube, sky, native=native, **options)
     steps = {"telluric": divide_telluric, "flux": calibrate_flux}
-    found, paths = read_optional(manifest, [reftype for reftype in steps if parameters[reftype]], roots)
+    wanted = [reftype for reftype in steps if parameters[reftype]] + ["fibre"] * (parameters["adc"] in BY_FIBRE)
+    found, paths = read_optional(manifest, wanted, roots)
     for reftype, step in steps.items():
         reason = explain_absence(read_manifest(manifest), reftype)
-        cube = step(cube, found.get(reftype), wanted=parameters[reftype], reason=reason)
-    return cube, paths
+        columns = {"native": native} if reftype == "telluric" else {}
+        cube = step(cube, found.get(reftype), wanted=parameters[reftype], reason=reason, **columns)
+    how = {"adc": parameters["adc"], "order": parameters["adc_order"]}
+    return state_drift(cube, found.get("fibre"), **how, reason=explain_absence(read_manifest(manifest), "fibre")), paths
 
 
 def read_sky(path):

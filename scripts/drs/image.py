@@ -10,6 +10,7 @@ UNITS_OF_MODELS = {
     "PhotometryModel": "",
     "FlatModel": "",
     "TelluricModel": "",
+    "FibreModel": "pix",
     "GainModel": "electron/DN",
     "ReadNoiseModel": "electron",
 }
@@ -92,11 +93,7 @@ def make_nothing(model):
         maps = dict.fromkeys(("SCI", "ERR", "ENCIRCLED", "RADIUS"), value)
         return maps | {"DQ": flag}, dict.fromkeys(maps, "") | {"RADIUS": "pix"}
     unit = UNITS_OF_MODELS.get(model, "electron/s")
-    if model == "TelluricModel":
-        wavelength = value.astype(np.float64)
-        return {"SCI": value, "ERR": value, "DQ": flag, "WAVELENGTH": wavelength}, {
-            "SCI": "",
-            "ERR": "",
-            "WAVELENGTH": "um",
-        }
+    if model in ("TelluricModel", "FibreModel"):
+        arrays = {"SCI": value, "ERR": value, "DQ": flag, "WAVELENGTH": value.astype(np.float64)}
+        return arrays, {"SCI": unit, "ERR": unit, "WAVELENGTH": "um"}
     return {"SCI": value, "ERR": value, "DQ": flag}, {"SCI": unit, "ERR": unit}

@@ -33,7 +33,7 @@ def identity_keywords(row):
 
 def list_products(row, night):
     """Return the products that are made from one exposure alone."""
-    has_level2 = row["kind"] in (*ON_SKY, *STARS) and row["id"] not in night["level1_only"]
+    has_level2 = row["kind"] in (*ON_SKY, *STARS, "fibre") and row["id"] not in night["level1_only"]
     return [level1(row), level2(row)] if has_level2 else [level1(row)]
 
 

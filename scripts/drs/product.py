@@ -29,7 +29,7 @@ from drs.serial import make_image, open_images, read_image, write_hdu
 
 VERSION = "0.1.0"
 IMAGE_ARRAYS = ("SCI", "ERR", "DQ", "VAR_POISSON", "VAR_RNOISE", "VAR_DARK")
-OWN_AXES = {"EDGES", "ENCIRCLED", "RADIUS"}  # not of the pixels
+OWN_AXES = {"EDGES", "ENCIRCLED", "PROFILE", "RADIUS"}  # not of the pixels
 REFUSED = "REFUSED: "
 CARD_LENGTH, VALUE_END, HISTORY_LENGTH = 80, 30, 72
 INDENT = "  "
@@ -56,6 +56,7 @@ STEP_KEYWORDS = {
     "resample": "S_RESAMP",
     "combine": "S_COMBIN",
     "telluric": "S_TELLUR",
+    "adc": "S_ADC",
     "normalize": "S_NORMAL",
 }
 

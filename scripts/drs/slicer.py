@@ -21,6 +21,8 @@ from drs.errors import ReductionError
 FLAGS = {"cache": True, "error_model": "numpy"}
 DEAD = np.uint32(Flag.DO_NOT_USE)
 LEAST_COVERAGE = 0.5  # of a bin, by pixels that are usable: less and the bin has no value
+WHOLE = 0.98  # less, and its light is an estimate
+ESTIMATED = np.uint32(Flag.FLUX_ESTIMATED)
 LEAST_PART = 1e-3  # of a bin, of a pixel whose flags it gets
 
 
@@ -293,7 +295,7 @@ def _fill_slice_kernel(sums, joined, flux, sigma, flags):
             if covered >= LEAST_COVERAGE:
                 flux[k, b] = sums[0, k, b] / covered
                 sigma[k, b] = np.sqrt(sums[1, k, b]) / covered
-                flags[k, b] = joined[k, b]
+                flags[k, b] = joined[k, b] if covered >= WHOLE else joined[k, b] | ESTIMATED
                 alone += sums[1, k, b]
                 shared += sums[3, k, b]
     return alone, shared

@@ -65,6 +65,32 @@ def find_field(instrument, keywords):
     return {"scale_arcsec": scale_arcsec, **place}
 
 
+def find_order(instrument, keywords, n_slice):
+    """Return which slice of the detector, from 0, each row of a cube shows (row): `slice_order` of the field.
+
+    Parameters
+    ----------
+    instrument : dict
+        Content of config/instruments/*.yaml.
+    keywords : dict
+    n_slice : int
+
+    Raises
+    ------
+    ReductionError
+        An order of another number of slices.
+    """
+    order = instrument["detectors"][keywords["DETECTOR"]]["fields"][keywords["INSTMODE"]].get("slice_order")
+    if order is None:
+        return np.arange(n_slice)
+    if sorted(order) != list(range(1, n_slice + 1)):
+        raise ReductionError(
+            f"slice_order of {keywords['INSTMODE']} names {len(order)} slices, {min(order)} to {max(order)}, the traces"
+            f" have {n_slice}: correct config/instruments, or take the traces of this mode"
+        )
+    return np.argsort(order)
+
+
 def match_slices(wavesol, trace):
     """Return the edges (slice, 2, column) of slices and their wavelengths (slice, position, column), float64, um.
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from drs.apertures import Spectrum, find_peaks, sum_spectra
 from drs.cube import find_wavelengths
+from drs.dq import Flag
 from drs.errors import ReductionError
 from drs.image import Image
 from drs.whitelight import show_as_image
@@ -22,7 +23,10 @@ class Star(NamedTuple):
 
 
 def take_star(cube, name, wavelength_um, aperture_pix):
-    """Return the Star of a cube (Product) with these wavelengths; one that has others, or no star, is refused."""
+    """Return the Star of a cube (Product) with these wavelengths; one that has others, or no star, is refused.
+
+    What bad pixels take of its image is made up for by the image that it has in other bins (FLUX_ESTIMATED).
+    """
     if cube.arrays["SCI"].shape[0] != wavelength_um.size or not np.allclose(find_wavelengths(cube), wavelength_um):
         raise ReductionError(f"{name} has another wavelength grid than the first: make them with one grid")
     white = show_as_image(cube).image
@@ -31,8 +35,10 @@ def take_star(cube, name, wavelength_um, aperture_pix):
     )
     if not peaks:
         raise ReductionError(f"{name} shows no star: was it in the field? exclude it in exposures.yaml")
-    planes = (cube.arrays[plane] for plane in ("SCI", "ERR", "DQ"))
-    (spectrum,) = sum_spectra(*planes, peaks[:1], radius_pix=aperture_pix)
+    rate, error, dq = (cube.arrays[plane] for plane in ("SCI", "ERR", "DQ"))
+    estimated = dq & np.uint32(Flag.FLUX_ESTIMATED) > 0  # as if light were even, which that of a star is not
+    dq = np.where(estimated, dq | np.uint32(Flag.DO_NOT_USE), dq)
+    (spectrum,) = sum_spectra(rate, error, dq, peaks[:1], radius_pix=aperture_pix)
     return Star(spectrum, peaks[0], white)
 
 

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import optimize
+from scipy.interpolate import make_interp_spline
 from scipy.special import voigt_profile
 
 from drs.errors import ReductionError
@@ -25,6 +26,7 @@ REACH_KM_S, NEARLY = 200.0, 0.95  # of a velocity from its guess
 MOST_DEPTH = 0.95
 BLEND_WIDTHS = 10.0  # sigma: lines closer than this are not measured one by one
 DEEP = 0.2  # transmission below which nothing can be corrected
+LEAST_BINS, LEAST_STAR, SHARPENINGS = 8, 0.5, 2  # of a spline; of a star's light; turns to the transmission of columns
 
 
 class Star(NamedTuple):
@@ -193,17 +195,58 @@ def _fit_line(rest, noise, wavelength_um, usable, line, start, *, free):
     return fit.x[2], float(np.sqrt(covariance[2, 2])), velocity + REACH_KM_S * found[3], width * np.exp(found[4])
 
 
+def match_columns(correction, parts, star):
+    """Return a correction (bin, spectrum) as each spectrum sees it, where that of the star is of other columns.
+
+    On one grid a bin is (1 - f) of a column and f of the next, which smooths spectra that fall on the columns in other
+    parts otherwise, a deep, narrow line by a tenth of its depth. The transmission of columns is a cubic spline that,
+    smoothed as the spectra of the star are, gives the star's correction.
+
+    Parameters
+    ----------
+    correction : ndarray, float, (bin)
+        NaN where unknown.
+    parts : ndarray, float, (bin, spectrum)
+        f of each (`drs.wavegrid.find_parts`); NaN is unknown.
+    star : ndarray, float, (spectrum)
+        Part of the star's light; nothing is changed where half of it has no f.
+    """
+    known, bins = np.isfinite(correction), np.arange(correction.size)
+    if known.sum() < LEAST_BINS:
+        return np.repeat(correction[:, np.newaxis], parts.shape[1], axis=1)
+    filled = np.interp(bins, bins[known], correction[known])
+    own, seen = star > 0, np.isfinite(parts)
+    weight = np.where(seen[:, own], star[own], 0)
+    total = weight.sum(axis=1, keepdims=True)
+    held = total > LEAST_STAR * star.sum()
+    weight = np.where(held, weight / np.where(held, total, 1), 0)
+    sharp = filled
+    for _ in range(SHARPENINGS):
+        found = (weight * np.where(seen[:, own], _see(sharp, parts[:, own]), 0)).sum(axis=1)
+        sharp = sharp + np.where(held[:, 0], filled - found, 0)
+    made = np.where(seen & held, _see(sharp, parts), filled[:, np.newaxis])
+    return np.where(known[:, np.newaxis], made, np.nan)
+
+
+def _see(transmission, parts):
+    """Return a transmission (bin) of columns as bins (bin, spectrum) show it that hold parts of two of them."""
+    spline = make_interp_spline(np.arange(transmission.size), transmission, k=3)
+    at = np.arange(transmission.size)[:, np.newaxis] - np.nan_to_num(parts)
+    first, second = (spline(np.clip(place, 0, transmission.size - 1)) for place in (at, at + 1))
+    return (1 - parts) * first + parts * second
+
+
 def correct_telluric(flux, error, correction, correction_error):
-    """Return flux and error (bin, ...) divided by a correction, and where it cannot be (bin), bool.
+    """Return flux and error (bin, ...) divided by a correction, and where it cannot be (bin, or as flux), bool.
 
     Parameters
     ----------
     flux, error : ndarray, float32, (bin, ...)
-    correction, correction_error : ndarray, float, (bin)
+    correction, correction_error : ndarray, float, (bin) or of the shape of `flux`
         NaN where unknown.
     """
     deep = ~(correction > DEEP)
-    shape = (-1, *[1] * (flux.ndim - 1))
+    shape = (-1, *[1] * (flux.ndim - 1)) if correction.ndim == 1 else flux.shape
     through = np.where(deep, np.nan, correction).reshape(shape)
     relative = np.where(deep, np.nan, correction_error / np.where(deep, 1, correction)).reshape(shape)
     corrected = flux / through

@@ -14,6 +14,8 @@ from drs.dq import Flag
 from drs.errors import ReductionError
 
 LEAST_COVERAGE = 0.5  # of a bin, by columns that are usable: less and the bin has no value
+WHOLE = 0.98  # less, and its light is an estimate
+ESTIMATED = np.uint32(Flag.FLUX_ESTIMATED)
 DEAD = np.uint32(Flag.DO_NOT_USE)
 FLAGS = {"cache": True, "error_model": "numpy"}
 
@@ -86,6 +88,28 @@ def find_edges(wavelength_um):
     return np.concatenate([first, middle, last], axis=1)
 
 
+def find_parts(wavelength_um, grid_um):
+    """Return by which part of a column, 0 to 1, the bins begin beyond the edge of one, (spectrum, bin) float64.
+
+    A bin of the size of a column is (1 - f) of this one and f of the next (`resample_spectra`). NaN beyond the columns,
+    and of a spectrum with a NaN.
+
+    Parameters
+    ----------
+    wavelength_um : ndarray, float64, (spectrum, column)
+    grid_um : ndarray, float64, (bin)
+        Two or more.
+    """
+    edges = find_edges(np.asarray(wavelength_um, np.float64))
+    columns, half = np.arange(edges.shape[1], dtype=float), (grid_um[1] - grid_um[0]) / 2
+    parts = np.full((len(edges), grid_um.size), np.nan)
+    for own, found in zip(edges, parts, strict=True):
+        if np.isfinite(own).all():
+            rising, at = (own, columns) if own[-1] > own[0] else (own[::-1], -columns[::-1])
+            found[:] = np.mod(np.interp(grid_um - half, rising, at, left=np.nan, right=np.nan), 1)
+    return parts
+
+
 def resample_spectra(flux, error, dq, wavelength_um, grid_um):
     """Return spectra on a linear grid.
 
@@ -103,7 +127,7 @@ def resample_spectra(flux, error, dq, wavelength_um, grid_um):
     -------
     Resampled
         Per bin. A bin of which less than half is covered by usable columns is NaN, DO_NOT_USE; one that is covered in
-        part is scaled to all of it.
+        part is scaled to all of it, FLUX_ESTIMATED: right where the light is even.
     """
     if not flux.shape == error.shape == dq.shape == wavelength_um.shape:
         raise ValueError(f"flux {flux.shape}, error {error.shape}, dq {dq.shape}, wavelength {wavelength_um.shape}")
@@ -156,6 +180,6 @@ def _resample_kernel(edges, planes, bins, resampled, sums):
             if covered >= LEAST_COVERAGE * step:
                 scale = step / covered
                 new_flux[spectrum, k], new_error[spectrum, k] = total * scale, np.sqrt(variance) * scale
-                new_dq[spectrum, k] = joined
+                new_dq[spectrum, k] = joined if covered >= WHOLE * step else joined | ESTIMATED
                 sums[spectrum, 0] += variance
                 sums[spectrum, 1] += shared

@@ -166,7 +166,7 @@ def test_slicers_get_traces_wavelengths_and_cubes_and_the_plan_says_what_gets_le
     plan = plan_of(make_ifs_night("SLICER"))
     made = {entry["type"]: (entry["stage"], len(entry["members"])) for entry in plan["masters"].values()}
     optics = {"dark": ("detector", 5), "trace": ("optics", 5), "wavesol": ("wavelengths", 5)}
-    assert made == optics | {"telluric": ("sky", 5), "flux": ("flux", 5)}
+    assert made == optics | {"telluric": ("sky", 5), "fibre": ("sky", 5), "flux": ("flux", 5)}
     useafter = {entry["type"]: entry["useafter"] for entry in plan["masters"].values()}
     assert useafter["wavesol"] == "2024-09-24T22:00:00"  # noon: CRDS takes the latest before an exposure
     assert useafter["trace"] == "2024-09-25T10:00:00"
@@ -176,21 +176,20 @@ def test_slicers_get_traces_wavelengths_and_cubes_and_the_plan_says_what_gets_le
     assert {entry["choice"] for entry in plan["sky"].values()} == {"2024B-P123-008_IRIS_IFS_SKY_0030-00"}
     assert plan["too_few"] == []
     assert {stage: len(members) for stage, members in plan["stages"].items()} == {
-        "detector": 30,
+        "detector": 25,
         "optics": 5,
         "wavelengths": 5,
-        "sky": 5,
+        "sky": 10,
         "flux": 5,
         "science": 10,
     }
     of_slices = [*RULES["level1"], "dark", "trace", "wavesol"]
-    more = {"SCI_0020": ["telluric", "flux"], "FLUX_0090": ["telluric"]}
-    for kind in ("FLAT_0010", "ARC_0040", "SCI_0020", "SKY_0030", "TELLURIC_0080", "FLUX_0090"):
+    more = {"SCI_0020": ["telluric", "flux", "fibre"], "FLUX_0090": ["telluric"]}
+    for kind in ("FIBRE_0060", "FLAT_0010", "ARC_0040", "SCI_0020", "SKY_0030", "TELLURIC_0080", "FLUX_0090"):
         assert plan["needs"][f"2024B-P123-008_IRIS_IFS_{kind}-00"] == of_slices + more.get(kind, [])
     reasons = plan["level1_only"]
-    assert len(reasons) == 25
-    expected = "slicer: Level 1 only, no recipe for fibre exposures yet"
-    assert reasons["2024B-P123-008_IRIS_IFS_FIBRE_0060-00"] == expected
+    assert len(reasons) == 20
+    assert "2024B-P123-008_IRIS_IFS_FIBRE_0060-00" not in reasons
 
 
 def test_arcs_of_lenslets_are_reduced_with_the_nights_matrix():

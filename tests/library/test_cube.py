@@ -80,6 +80,33 @@ def test_telluric_absorption_is_divided_out(step):
     assert made.keywords["S_TELLUR"] == "COMPLETE"
 
 
+def test_deep_lines_are_taken_out_of_spaxels_that_sample_them_otherwise():
+    rng, step, n_spaxel = np.random.default_rng(5), 2e-4, SHAPE[1] * SHAPE[2]
+    wavelength = 1.6 + step * (np.arange(-2, 26) + rng.uniform(-0.5, 0.5, (n_spaxel, 1)))
+    through = 1 - 0.3 * np.exp(-0.5 * ((wavelength - 1.6023) / (0.96 * step)) ** 2)  # a line of 2.25 columns
+    ones, dq, grid_um = np.ones(through.shape, np.float32), np.zeros(through.shape, np.uint32), find_grid()
+    bins = resample_spectra((1000 * through).astype(np.float32), ones, dq, wavelength, grid_um)
+    arrays = {name: plane.T.reshape(SHAPE).copy() for name, plane in zip(("SCI", "ERR", "DQ"), bins, strict=False)}
+    cube = Product({"DATAMODL": "IFUCubeModel", "IMTYPE": "SCI"}, arrays, {"SCI": "electron/s"}, WCS)
+    star = np.zeros(SHAPE[1:])
+    star[1, 1:4], star[2, 2] = (0.15, 0.5, 0.15), 0.2
+    seen = (arrays["SCI"] * star).sum(axis=(1, 2)) / 1000
+    rows = {"SCI": seen, "ERR": np.full(seen.size, 1e-4), "WAVELENGTH": grid_um}
+    air = Product({"DATAMODL": "TelluricModel"}, {name: row[np.newaxis] for name, row in rows.items()})
+    known = replace(air, arrays=air.arrays | {"PROFILE": star.astype(np.float32)})
+    native, away = (None, None, None, wavelength), []
+    for reference in (air, known):
+        made = divide_telluric(cube, reference, wanted=True, reason="", native=native)
+        away.append(np.abs(made.arrays["SCI"] / 1000 - 1).max())
+    assert away[0] > 0.02
+    assert away[1] < 0.006
+
+
+def find_grid():
+    """Return the middles of the bins of the cubes."""
+    return WCS["CRVAL3"] + WCS["CDELT3"] * np.arange(SHAPE[0])
+
+
 def test_a_cube_without_a_telluric_star_says_why():
     kept = divide_telluric(make_cube(), None, wanted=True, reason="no telluric reference")
     assert kept.keywords["S_TELLUR"] == "SKIPPED: no telluric reference"

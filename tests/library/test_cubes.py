@@ -72,6 +72,29 @@ def test_light_is_kept_by_every_shift():
         assert np.nanmax(variance) <= 1.01
 
 
+def test_a_drift_is_taken_out_where_cubes_are_moved():
+    flux, error, dq = np.zeros(SHAPE, np.float32), np.ones(SHAPE, np.float32), np.zeros(SHAPE, np.uint32)
+    drift = np.stack([np.linspace(-1.4, 0.9, SHAPE[0]), np.linspace(0.6, -0.7, SHAPE[0])], axis=1)
+    ys, xs = np.indices(SHAPE[1:])
+    for k, (dy, dx) in enumerate(drift):
+        flux[k] = 1000 * np.exp(-0.5 * ((ys - 7 - dy) ** 2 + (xs - 8 - dx) ** 2) / 1.2**2)
+    one = [(flux, error, dq)], make_grid([SHAPE[1:]], [(0.0, 0.0)]), [60.0]
+    alone, rest = (combine_cubes(*one, clip_sigma=0, spare=0.0, drifts=drifts) for drifts in ([drift], [None]))
+    centres = [find_centres(one.flux) for one in (alone, rest)]
+    assert np.ptp(centres[0], axis=0).max() < 0.01
+    assert np.ptp(centres[1], axis=0).max() > 2
+    np.testing.assert_allclose(np.nansum(alone.flux, axis=(1, 2)), flux.sum(axis=(1, 2)), rtol=2e-3)
+    assert rest.correlation == 1.0
+    assert alone.correlation > 1.1
+    assert np.nanmin(alone.error) < 0.6
+
+
+def find_centres(flux):
+    """Return the centroid (bin, 2) of every bin."""
+    ys, xs = np.indices(flux.shape[1:])
+    return np.stack([[np.nansum(plane * axis) / np.nansum(plane) for axis in (ys, xs)] for plane in flux])
+
+
 def test_errors_hold():
     rng, pulls, wide = np.random.default_rng(3), [], []
     grid = make_grid([SHAPE[1:]] * len(OFFSETS), OFFSETS)

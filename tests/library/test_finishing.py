@@ -17,6 +17,7 @@ GRID_UM = 1.636 + 2e-4 * np.arange(9)
 SHAPE = (9, 5, 7)
 INSTRUMENT = load_yaml(REPO / "config/instruments/iris.yaml")
 PARAMETERS = {"sky_method": "none", "blank_fraction": 0.25, "telluric": True, "flux": True}
+PARAMETERS |= {"adc": "auto", "adc_order": 2}
 UNITS = {"SCI": "electron/s", "ERR": "electron/s"}
 
 
@@ -55,6 +56,8 @@ def test_a_cube_gets_coordinates_and_loses_the_air(references):
     np.testing.assert_allclose(cube.arrays["SCI"], 20.0)
     np.testing.assert_allclose(cube.arrays["ERR"], 2.0)
     assert (cube.wcs["CRVAL3"], cube.wcs["CTYPE1"]) == (pytest.approx(1.636), "RA---TAN")
+    expected = "SKIPPED: no ADCRESID, ADCRESPA in the header; no source is bright enough; not for this kind of exposure"
+    assert cube.keywords["S_ADC"] == expected
     status = {key: cube.keywords[key] for key in ("S_WCS", "S_SKYSUB", "S_TELLUR")}
     assert status == {"S_WCS": "COMPLETE", "S_SKYSUB": "SKIPPED: by configuration", "S_TELLUR": "COMPLETE"}
 

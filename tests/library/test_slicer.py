@@ -127,6 +127,9 @@ def test_bad_pixels_are_left_out_and_their_flags_go_on():
     lost = np.isnan(found.flux[1])
     assert (found.dq[1][lost] == Flag.DO_NOT_USE | Flag.HOT).all()
     assert (found.dq[1] == Flag.JUMP_DET).any()
+    estimated = found.dq[1] & np.uint32(Flag.FLUX_ESTIMATED) > 0
+    assert 1 <= estimated.sum() <= 9
+    assert not (estimated & ~changed).any()
     np.testing.assert_array_equal(found.flux[[0, 2, 3, 4]], whole.flux[[0, 2, 3, 4]])
     rate[:, 60:75] = np.nan
     gone = rectify_frame(rate, error, dq, EDGES, WAVELENGTH, GRID)

@@ -6,7 +6,7 @@ from nights import INSTRUMENTS
 
 from drs.errors import ReductionError
 from drs.product import Product
-from drs.spectralrefs import check_configuration, find_field, match_slices, match_wavelengths
+from drs.spectralrefs import check_configuration, find_field, find_order, match_slices, match_wavelengths
 
 KEYS = {"INSTRUME": "IRIS", "DETECTOR": "IFS", "INSTMODE": "LENSLET", "FILTER": "HN3", "SCALE": 0.009, "GRATING": "a"}
 
@@ -24,6 +24,16 @@ def test_the_field_on_the_sky():
         find_field(INSTRUMENTS["IRIS"], KEYS | {"SCALE": 0.05})
     with pytest.raises(ReductionError, match=r"INSTMODE 'IMG' of IFS has no field .* LENSLET, SLICER"):
         find_field(INSTRUMENTS["IRIS"], KEYS | {"INSTMODE": "IMG"})
+
+
+def test_the_order_of_slices():
+    keys = KEYS | {"INSTMODE": "SLICER", "SCALE": 0.05}
+    np.testing.assert_array_equal(find_order(INSTRUMENTS["IRIS"], keys, 4), range(4))
+    field = INSTRUMENTS["IRIS"]["detectors"]["IFS"]["fields"]["SLICER"]
+    staggered = {"detectors": {"IFS": {"fields": {"SLICER": field | {"slice_order": [3, 1, 4, 2]}}}}}
+    np.testing.assert_array_equal(find_order(staggered, keys, 4), [1, 3, 0, 2])  # row 1 is the second slice, ...
+    with pytest.raises(ReductionError, match="slice_order of SLICER names 4 slices, 1 to 4, the traces have 5"):
+        find_order(staggered, keys, 5)
 
 
 def test_wavelengths_are_of_the_traces_of_the_matrix():

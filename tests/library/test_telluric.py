@@ -5,7 +5,15 @@ import pytest
 
 from drs.errors import ReductionError
 from drs.telluric import Star as TrueStar
-from drs.telluric import absorb, average_spectra, blackbody, correct_telluric, hydrogen_lines, measure_telluric
+from drs.telluric import (
+    absorb,
+    average_spectra,
+    blackbody,
+    correct_telluric,
+    hydrogen_lines,
+    match_columns,
+    measure_telluric,
+)
 
 RESOLUTION = 4000.0
 TEMPERATURE_K = 9550.0
@@ -136,3 +144,28 @@ def test_gaps_and_no_light():
     assert np.isfinite(found.correction[200:]).all()
     with pytest.raises(ReductionError, match="the telluric star has no light"):
         measure_telluric(-flux, error, wavelength, temperature_k=TEMPERATURE_K, resolution=RESOLUTION)
+
+
+def test_a_correction_is_that_of_the_columns_of_each_spectrum():
+    bins, parts = np.arange(40.0), np.tile(np.array([0.0, 0.3, 0.5, 0.9]), (40, 1))
+
+    def see(f):
+        first, second = (1 - 0.4 * np.exp(-0.5 * ((bins - f + k - 18.3) / 0.96) ** 2) for k in (0, 1))
+        return (1 - f) * first + f * second
+
+    seen, star = np.stack([see(f) for f in parts[0]], axis=1), np.array([0.0, 0.7, 0.3, 0.0])
+    correction = seen @ star
+    made = match_columns(correction, parts, star)
+    assert np.abs(correction[:, np.newaxis] / seen - 1).max() > 0.06
+    assert np.abs(made / seen - 1).max() < 0.012  # measured 0.0103; a line of 2.3 columns, 40 % deep
+    gap = np.where(bins == 5, np.nan, correction)
+    assert np.flatnonzero(np.isnan(match_columns(gap, parts, star)[:, 1])).tolist() == [5]
+    beyond = parts.copy()
+    beyond[:3, 1], beyond[-2:, 3] = np.nan, np.nan
+    partly = match_columns(correction, beyond, star)
+    assert np.isfinite(partly).all()
+    np.testing.assert_allclose(partly[8:-8], made[8:-8], atol=1e-5)
+    unknown = match_columns(correction, np.full(parts.shape, np.nan), star)
+    np.testing.assert_array_equal(unknown, np.repeat(correction[:, np.newaxis], 4, axis=1))
+    few = np.where(bins < 5, correction, np.nan)
+    np.testing.assert_array_equal(match_columns(few, parts, star)[:, 0], few)

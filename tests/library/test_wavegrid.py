@@ -8,7 +8,7 @@ from scipy.special import erf
 
 from drs.dq import Flag
 from drs.errors import ReductionError
-from drs.wavegrid import choose_grid, find_edges, find_shared_range, make_grid, resample_spectra
+from drs.wavegrid import choose_grid, find_edges, find_parts, find_shared_range, make_grid, resample_spectra
 
 N_COLUMN = 80
 
@@ -81,7 +81,7 @@ def test_gaps_are_scaled_or_left_out():
     part = resample_spectra(flux, error, dq, wavelength, grid)
     np.testing.assert_allclose(part.flux, whole.flux, rtol=0.02)
     assert part.error[0, k] > 1.05 * whole.error[0, k]
-    assert part.dq[0, k] == Flag.HOT
+    assert part.dq[0, k] == Flag.HOT | Flag.FLUX_ESTIMATED
     flux[0, np.abs(wavelength[0] - grid[k]) < 3e-4] = np.nan
     gone = resample_spectra(flux, error, dq, wavelength, grid)
     assert np.isnan(gone.flux[0, k])
@@ -133,3 +133,22 @@ def test_spectra_that_share_nothing_are_refused():
         find_shared_range(wavelength)
     with pytest.raises(ReductionError, match="no spectrum has wavelengths"):
         find_shared_range(wavelength * np.nan)
+
+
+@pytest.mark.parametrize("falls", [False, True])
+def test_bins_are_parts_of_two_columns(falls):
+    step = 2e-4
+    wavelength = 1.6 + step * (np.arange(12) + np.array([0.0, 0.25, -0.4])[:, np.newaxis])
+    grid = 1.6 + step * np.arange(2, 9)
+    parts = find_parts(wavelength[:, ::-1] if falls else wavelength, grid)
+    distance = np.abs(parts - np.array([[0.0], [0.75], [0.4]]))
+    np.testing.assert_allclose(np.minimum(distance, 1 - distance), 0, atol=1e-6)
+    flux = np.sin(np.arange(12.0)) + 2
+    whole = resample_spectra(
+        np.tile(flux, (3, 1)).astype(np.float32), np.ones((3, 12), np.float32), np.zeros((3, 12), np.uint32),
+        wavelength, grid,
+    )  # fmt: skip
+    np.testing.assert_allclose(whole.flux[2], 0.6 * flux[2:9] + 0.4 * flux[3:10], rtol=1e-5)
+    wavelength[1, 5] = np.nan
+    assert np.isnan(find_parts(wavelength, grid)).sum() == 7
+    assert np.isnan(find_parts(wavelength[:1], grid - 4 * step)).sum() == 2

@@ -1,14 +1,19 @@
 """Coordinates of a detector: known places on the sky, against formulas written out here."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from astropy import units
 from astropy.coordinates import SkyCoord
 from astropy.wcs import WCS
 
 from drs.errors import ReductionError
+from drs.schema import load_yaml
 from drs.simulation import scene
 from drs.wcs import build_cube_wcs, build_wcs, find_pointing
 
+INSTRUMENTS = Path(__file__).resolve().parents[2] / "config" / "instruments"
 SHAPE = (40, 60)
 CENTRE = {"scale_arcsec": 0.004, "centre_x_arcsec": 0.0, "centre_y_arcsec": 0.0, "rotation_deg": 0.0}
 
@@ -71,6 +76,40 @@ def test_stars_in_cubes_are_where_the_coordinates_say(pa_deg, rotation_deg):
         expected = WCS(keys).wcs_world2pix([[ra, dec, 1.6e-6]], 0)[0][:2]
         assert np.hypot(*(np.array(found) - expected)) < 0.01
     assert WCS(keys).wcs_pix2world([[0, 0, 3]], 0)[0][2] == pytest.approx(4.6e-6)
+
+
+FIELDS = {
+    f"{name} {mode} {scale}": {"scale_arcsec": scale, **{key: field[key] for key in CENTRE if key in field}}
+    for name in ("iris", "liger")
+    for mode, field in load_yaml(INSTRUMENTS / f"{name}.yaml")["detectors"]["IFS"]["fields"].items()
+    for scale in field["scales_arcsec"]
+}
+
+
+@pytest.mark.parametrize("pa_deg", [0.0, 37.0, 90.0, 180.0])
+@pytest.mark.parametrize("mode", FIELDS)
+def test_stars_are_in_place_in_every_mode(mode, pa_deg):
+    field, shape = FIELDS[mode], (22, 30)
+    pointing = {"ra_deg": 150.0, "dec_deg": 60.0, "pa_deg": pa_deg}
+    geometry = {"size_x_pix": shape[1], "size_y_pix": shape[0], **field}
+    wcs = WCS(build_cube_wcs(pointing, field, shape, 1.6 + 2e-4 * np.arange(5)))
+    psf = {"core_fwhm_pix": 1.6, "halo_fwhm_pix": 3.0, "core_fraction": 0.8}
+    for x, y in ((9.3, 8.6), (20.0, 12.2)):
+        east, north = offset_from_middle(x - (shape[1] + 1) / 2, y - (shape[0] + 1) / 2, pa_deg, field["scale_arcsec"])
+        star = SkyCoord(150.0, 60.0, unit="deg").spherical_offsets_by(east * units.arcsec, north * units.arcsec)
+        source = {"ra_deg": star.ra.deg, "dec_deg": star.dec.deg, "flux_e_per_s": 1.0, "radius_pix": 0.0}
+        image = scene.render_sources([source], tuple(pointing.values()), geometry, psf)
+        found = [(image * axis).sum() / image.sum() + 1 for axis in np.indices(image.shape)[::-1]]
+        np.testing.assert_allclose(found, (x, y), atol=0.01)
+        np.testing.assert_allclose(
+            wcs.wcs_world2pix([[star.ra.deg, star.dec.deg, 1.6e-6]], 1)[0][:2], (x, y), atol=1e-3
+        )
+
+
+def offset_from_middle(dx_pix, dy_pix, pa_deg, scale_arcsec):
+    """Return (east, north), arcsec, of spaxels from the middle: at position angle 0 +x is west and +y north."""
+    sine, cosine = np.sin(np.deg2rad(pa_deg)), np.cos(np.deg2rad(pa_deg))
+    return scale_arcsec * (-dx_pix * cosine + dy_pix * sine), scale_arcsec * (dx_pix * sine + dy_pix * cosine)
 
 
 def test_a_header_without_pointing_is_refused():

@@ -1,5 +1,7 @@
 """combine_cubes: light, places, errors, hits, offsets of three kinds; what is left out or refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -51,6 +53,31 @@ def true_place(y, x):
 
     facts = {"scale_arcsec": 0.009, "centre_x_arcsec": 0.0, "centre_y_arcsec": 0.0, "rotation_deg": 0.0}
     return WCS(build_wcs(150.0, 2.0, 0.0, facts, SHAPE[1:])).wcs_pix2world([[x, y]], 0)[0]
+
+
+@pytest.mark.parametrize("placing", ["subpixel", "integer"])
+def test_the_drift_that_cubes_state_is_taken_out(run, tmp_path, placing):
+    paths = []
+    for number, shift in enumerate(SHIFTS[:2], 1):
+        parts = np.linspace(-0.5, 0.5, SHAPE[0])
+        moved = [np.array(shift) - part * np.array((0.8, -1.2)) for part in parts]  # of the field, against the image
+        values = np.stack([render_stars(place)[k] for k, place in enumerate(moved)])
+        stated = {"ADCY0": 0.0, "ADCY1": 0.4, "ADCX0": 0.0, "ADCX1": -0.6, "ADCFROM": "source", "ADCSIZE": 1.44}
+        paths.append(write_cube(tmp_path / f"{number}.fits", number, values, shift=shift, **stated, S_ADC="COMPLETE"))
+    result = run(main, cube=paths, output=tmp_path / "out.fits", **OPTIONS | {"placing": placing})
+    assert result.exit_code == 0, result.output
+    cube = product.read(tmp_path / "out.fits", models="IFUCubeModel")
+    ends = [
+        measure_stars(replace(cube, arrays={"SCI": cube.arrays["SCI"][part]}))[1] for part in (np.s_[:2], np.s_[-2:])
+    ]
+    if placing == "subpixel":
+        assert np.max(ends) < 0.06
+        assert cube.keywords["S_ADC"] == "COMPLETE"
+        assert cube.keywords["NOISSPAT"] > 1.2
+    else:
+        assert np.max(ends) > 0.5
+        assert cube.keywords["S_ADC"] == "SKIPPED: cubes are moved by whole spaxels"
+    assert not any(key.startswith("ADC") for key in cube.keywords)
 
 
 @pytest.mark.parametrize("placing", ["subpixel", "integer"])

@@ -4,7 +4,9 @@ import json
 
 import numpy as np
 import pytest
+from arcs import LISTS
 from astropy.io import fits
+from astropy.table import Table
 from astropy.wcs import WCS
 from reference_cache import REPO
 from spectra import LAYOUT, SKY, make_light, make_spectrograph, write_rate, write_references
@@ -16,8 +18,9 @@ from extract_cube import main
 
 INSTRUMENT = REPO / "config/instruments/iris.yaml"
 OPTIONS = {
-    "telluric": "yes", "flux": "yes", "sky_method": "none",
+    "telluric": "yes", "flux": "yes", "adc": "auto", "adc_order": 2, "sky_method": "none",
     "blank_fraction": 0.25, "method": "chi-square", "n_iterations": 10, "nonnegative": "no",
+    "lines": LISTS / "oh.ecsv", "fwhm_pix": 2.1, "shift_lenslet_step": 1, "maximum_shift_pix": 2.0,
     "measure_shift": "yes", "shift_column_step": 4, "grid_start_um": 0.0, "grid_stop_um": 0.0, "grid_step_um": 0.0,
 }  # fmt: skip
 STAR = 20  # lenslet with light of its own
@@ -120,6 +123,52 @@ def test_other_solutions_are_near(extract, exposures, options):
         product.read(extract(science, *references, **chosen)[1]).arrays["SCI"].copy() for chosen in ({}, options)
     )
     np.testing.assert_allclose(other, plain, atol=0.5)
+
+
+@pytest.fixture
+def checked(tmp_path):
+    """Return (list of lines, rate with them, wavelengths moved by so many columns -> references)."""
+    places = [1.6359, 1.6372, 1.6386]
+    table = Table({"wavelength_um": places, "intensity": [3.0, 2.0, 4.0]}, meta={"medium": "vacuum"})
+    table.write(tmp_path / "lines.ecsv", format="ascii.ecsv")
+    spectrograph = make_spectrograph()
+    seen = [{"wavelength_um": place, "fwhm_um": 4e-4, "e_per_s": 500.0} for place in places]
+    frame = render_light(spectrograph, make_light(spectrograph, SKY | {"lines": seen}))
+    rate = write_rate(tmp_path / "checked.fits", frame, 4, "SKY")
+
+    def write(columns):
+        traces = spectrograph.traces
+        moved = traces._replace(wavelength_um=traces.wavelength_um + columns * LAYOUT.dispersion_um)
+        (tmp_path / f"{columns}").mkdir()
+        return write_references(tmp_path / f"{columns}", spectrograph._replace(traces=moved))
+
+    return tmp_path / "lines.ecsv", rate, write
+
+
+@pytest.mark.parametrize("columns", [0.0, 0.3, -0.6])
+def test_lines_of_the_sky_check_the_wavelengths(extract, checked, columns):
+    lines, rate, write = checked
+    references = write(columns)
+    result, path = extract(rate, *references, lines=lines)
+    assert result.exit_code == 0, result.output
+    cube = product.read(path)
+    assert cube.keywords["WAVNLINE"] == 3
+    assert cube.keywords["WAVSHIFT"] == pytest.approx(columns, abs=0.02)  # bar 0.05
+    assert cube.keywords["WAVSHERR"] < 0.02
+    wave_um = cube.wcs["CRVAL3"] + cube.wcs["CDELT3"] * np.arange(len(cube.arrays["SCI"]))
+    spectrum, near = cube.arrays["SCI"].mean(axis=(1, 2)), np.abs(wave_um - 1.6372) < 6.5e-4
+    centre = np.average(wave_um[near], weights=spectrum[near] - spectrum[near].min())
+    assert centre == pytest.approx(1.6372, abs=0.05 * LAYOUT.dispersion_um)
+    _, path = extract(rate, *references, lines=lines, measure_shift="no")
+    assert "WAVSHIFT" not in product.read(path).keywords
+
+
+def test_wavelengths_that_lines_of_the_sky_refute_are_refused(extract, checked):
+    lines, rate, write = checked
+    result, _ = extract(rate, *write(0.9), lines=lines, maximum_shift_pix=0.5)
+    assert result.exit_code == 1
+    assert "lines of the sky are +0.899" in result.output
+    assert "at most 0.5 are allowed" in result.output
 
 
 def test_a_grid_of_ones_own(extract, exposures):

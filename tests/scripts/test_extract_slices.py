@@ -1,5 +1,7 @@
 """extract_slices: light, wavelengths, coordinates and sky of a slicer exposure; what is refused."""
 
+import json
+
 import numpy as np
 import pytest
 from arcs import LISTS
@@ -8,12 +10,13 @@ from reference_cache import REPO
 from slice_files import LAYOUT, SLICER, make_frame, write_rate, write_references
 
 from drs import product
+from drs.schema import load_yaml
 from drs.simulation import slicers, spectrograph
 from extract_slices import main
 
 OPTIONS = {
     "sky_method": "none", "blank_fraction": 0.25, "fwhm_pix": 2.1, "measure_shift": "true", "shift_slice_step": 2,
-    "maximum_shift_pix": 2.0, "telluric": "true", "flux": "true",
+    "maximum_shift_pix": 2.0, "telluric": "true", "flux": "true", "adc": "none", "adc_order": 2,
     "grid_start_um": 0.0, "grid_stop_um": 0.0, "grid_step_um": 0.0,
     "lines": LISTS / "oh.ecsv", "instrument": REPO / "config/instruments/iris.yaml",
 }  # fmt: skip
@@ -96,6 +99,22 @@ def test_the_shift_of_the_frame_is_found_by_lines_of_the_sky(extract, exposures)
         assert cube.keywords["WAVSHIFT"] == pytest.approx(expected, abs=0.03)
         assert cube.keywords["WAVSHERR"] < 0.01
     assert "WAVSHIFT" not in extract(exposures[0], measure_shift="false")[1].keywords
+
+
+def test_slices_in_another_order_on_the_detector(extract, exposures, tmp_path):
+    plain = extract(exposures[0], sky_method="blank")[1]
+    facts = load_yaml(REPO / "config/instruments/iris.yaml")
+    facts["detectors"]["IFS"]["fields"]["SLICER"]["slice_order"] = [2, 4, 1, 5, 3]  # rows of slices, from 1
+    instrument = tmp_path / "iris.yaml"
+    instrument.write_text(json.dumps(facts))
+    cube = extract(exposures[0], instrument=instrument, sky_method="blank")[1]
+    for name in ("SCI", "ERR", "DQ"):
+        np.testing.assert_array_equal(cube.arrays[name][:, [1, 3, 0, 4, 2]], plain.arrays[name])
+    facts["detectors"]["IFS"]["fields"]["SLICER"]["slice_order"] = [1, 2, 3]
+    instrument.write_text(json.dumps(facts))
+    result, _ = extract(exposures[0], instrument=instrument)
+    assert result.exit_code == 1
+    assert "slice_order of SLICER names 3 slices, 1 to 3, the traces have 5" in result.output
 
 
 def test_errors_hold_where_the_sky_is_faint(extract, exposures, tmp_path):

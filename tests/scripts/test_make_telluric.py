@@ -37,6 +37,10 @@ def test_the_transmission_is_the_true_one(run, tmp_path):
     assert (keywords["AIRMASS"], keywords["NCOMBINE"], keywords["TELNLIN"]) == (1.25, 2, 0)
     assert keywords["TELERR"] < 0.005
     assert "OBJECT" not in keywords
+    profile = made.arrays["PROFILE"]
+    assert profile.shape == SHAPE[1:]
+    assert profile.sum() == pytest.approx(1)
+    assert np.hypot(*np.subtract(np.unravel_index(profile.argmax(), profile.shape), STAR[0][:2])) < 1
 
 
 def test_a_refused_cube_is_left_out(run, tmp_path):

@@ -13,6 +13,7 @@ from truth_ifs import (
     compare_profiles,
     measure_absorption,
     measure_combined,
+    measure_drifts,
     measure_flux,
     measure_lines,
     measure_pulls,
@@ -48,8 +49,8 @@ def pairs(ifs_night):
 def test_every_product_is_made_once(ifs_night):
     folder, text = ifs_night
     ran = run_rules(text)
-    expected = {"fit_ramp": 27, "make_dark": 1, "make_rectmat": 1, "make_telluric": 1, "extract_cube": 6}
-    expected |= {"make_sensitivity": 1, "measure_quality": 38, "measure_spectra": 1}
+    expected = {"fit_ramp": 28, "make_dark": 1, "make_rectmat": 1, "make_telluric": 1, "extract_cube": 7}
+    expected |= {"make_sensitivity": 1, "make_fibre": 1, "measure_quality": 41, "measure_spectra": 1}
     assert {rule: ran[rule] for rule in expected} == expected
     assert ran["combine_cubes"] == 1
     assert "combine_images" not in ran
@@ -84,9 +85,10 @@ def test_cubes_have_the_true_light_within_their_errors(pairs):
 
 
 def test_families_of_sky_lines_are_taken_out(ifs_night):
-    residual, alike = measure_sky_residual(ifs_night[0])
+    residual, alike, plain = measure_sky_residual(ifs_night[0])
     assert residual < 0.01
     assert alike > 5 * residual  # of one factor for all lines
+    assert plain > 5 * residual
 
 
 def test_the_line_of_the_galaxy_has_its_flux_and_wavelength(pairs):
@@ -122,6 +124,15 @@ def test_the_combined_cube_has_the_light_and_the_noise_of_its_cubes(ifs_night):
     ratio, pulls = measure_combined(ifs_night[0])
     assert ratio == pytest.approx(1.0, abs=0.005)
     assert pulls == pytest.approx(1.0, abs=0.1)
+
+
+def test_the_drift_of_images_is_known_and_taken_out(ifs_night, pairs):
+    fibre, cubes, left = measure_drifts(ifs_night[0])
+    assert fibre < 0.01  # spaxels; measured 0.002
+    assert cubes < 0.02  # measured 0.003, of a drift of 0.26
+    assert left < 0.05  # measured 0.014
+    assert {cube.keywords["ADCFROM"] for cube, _ in pairs} == {"source"}
+    assert pairs[0][0].keywords["R_FIBRE"].startswith("iris_ifs_fibre_20240925t000000")
 
 
 def test_spectra_of_star_and_galaxy(ifs_night):
@@ -163,6 +174,8 @@ def centre(image):
 def test_the_header_of_a_cube(ifs_night):
     cube = product.read(ifs_night[0] / f"level2/{SCIENCE[0]}_LVL2_0001-00.fits", models="IFUCubeModel")
     assert cube.keywords["FRMSHIFT"] == pytest.approx(0.08, abs=4 * cube.keywords["FRMSHERR"])
+    assert abs(cube.keywords["WAVSHIFT"]) < 0.03  # columns; the frame is moved along the rows alone
+    assert cube.keywords["WAVNLINE"] == 4
     assert cube.keywords["SKYFROM"] == "sky cube"
     assert 1 <= cube.keywords["NOISCORR"] < 1.5
     assert cube.keywords["R_RECTMA"].startswith("iris_ifs_rectmat_20240924t230000")

@@ -53,6 +53,13 @@ def _find_sources(facts, kind):
     return facts.get("sources_of", {}).get(kind, facts["sources"] if kind == "science" else [])
 
 
+def _find_drift(facts, kind):
+    """Return by how many spaxels (y, x) the image of a kind of exposure moves from the first column to the last."""
+    known = facts.get("drift", {})
+    parts = known.get("optics", (0.0, 0.0)), known.get("air", {}).get(kind, (0.0, 0.0))
+    return tuple(map(sum, zip(*parts, strict=True)))
+
+
 def _draw_lenslets(made, facts, exposure, level, place):
     """Return the light of a lenslet exposure, and the sources' part."""
     field, scale_arcsec, base, hidden = place
@@ -62,9 +69,11 @@ def _draw_lenslets(made, facts, exposure, level, place):
         lit = lit_lenslets(shape, exposure.keywords["SCANPOS"], field["scan_positions"]).ravel()
     if sources := _find_sources(facts, kind):
         geometry = spectrograph.find_geometry(made.layout, field, scale_arcsec)
-        sources = spectrograph.make_sources(sources, base, geometry, hidden)
-        part = spectrograph.light_of_sources(made, sources, exposure.pointing, geometry, facts["psf"])
-    light = spectrograph.light_of_field(made, facts, kind, level) + spectrograph.absorb(made, facts, part)
+        sources = spectrograph.make_sources(sources, exposure.pointing if kind == "fibre" else base, geometry, hidden)
+        drift = _find_drift(facts, kind)
+        part = spectrograph.light_of_sources(made, sources, exposure.pointing, geometry, facts["psf"], drift=drift)
+    through_air = part if kind == "fibre" else spectrograph.absorb(made, facts, part)
+    light = spectrograph.light_of_field(made, facts, kind, level) + through_air
     flexure = facts["flexure_pix"].get(kind, 0.0)
     on_detector = spectrograph.render_light(made, light, lit=lit, flexure_pix=flexure)
     return on_detector, spectrograph.fold(made.layout, part)

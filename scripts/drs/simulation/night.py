@@ -223,7 +223,7 @@ class World:
         """Return the uniform light of an exposure, e-/s: the lamp of a flat, the sky otherwise, nothing for a dark."""
         kind, light = exposure.sequence["kind"], self.facts["filters"][exposure.sequence["filter"]]
         is_lamp = kind in LAMP
-        if kind in (*UNLIT, "pinhole") or ("sky" in self.without and not is_lamp):
+        if kind in (*UNLIT, "pinhole", "fibre") or ("sky" in self.without and not is_lamp):
             return 0.0
         level = light["lamp_e_per_s"] * exposure.sequence.get("lamp_scale", 1.0) if is_lamp else light["sky_e_per_s"]
         if "sky_scatter" in self.without:

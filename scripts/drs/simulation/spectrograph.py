@@ -63,14 +63,28 @@ def absorb(spectrograph, facts, light):
     return light * find_transmission(facts.get("absorption", ()), spectrograph.traces.wavelength_um)
 
 
-def light_of_sources(spectrograph, sources, pointing, geometry, psf):
-    """Return the light (lenslet, column), e-/s, of sources."""
+def light_of_sources(spectrograph, sources, pointing, geometry, psf, *, drift=(0.0, 0.0)):
+    """Return the light (lenslet, column), e-/s, of sources.
+
+    `drift`: spaxels (y, x) that images move by from the first column to the last, about the middle one.
+    """
     edges = _find_edges(spectrograph.traces.wavelength_um)
     light = np.zeros(spectrograph.traces.wavelength_um.shape)
+    along = np.linspace(-0.5, 0.5, light.shape[1]) if any(drift) else np.zeros(1)
+    places = [_move_field(geometry, [part * axis for axis in drift]) for part in along]
     for source in sources:
-        image = scene.render_sources([source], pointing, geometry, psf).ravel()
-        light += image[:, np.newaxis] * _spectrum(edges, spectrograph.layout, source)
+        images = [scene.render_sources([source], pointing, place, psf).ravel() for place in places]
+        light += np.stack(images, axis=1) * _spectrum(edges, spectrograph.layout, source)
     return light
+
+
+def _move_field(geometry, moved):
+    """Return a geometry in which images are moved by spaxels (y, x): its field goes the other way."""
+    turn = np.deg2rad(geometry["rotation_deg"])
+    y, x = (geometry["scale_arcsec"] * axis for axis in moved)
+    away = (x * np.cos(turn) - y * np.sin(turn), x * np.sin(turn) + y * np.cos(turn))
+    keys = "centre_x_arcsec", "centre_y_arcsec"
+    return geometry | {key: geometry[key] - value for key, value in zip(keys, away, strict=True)}
 
 
 def light_of_field(spectrograph, facts, kind, level):

@@ -28,6 +28,7 @@ def test_a_preset_has_the_modes_of_its_sequences():
     assert modes.list_modes(presets["ifs"], ("IRIS", "IFS")) == ["LENSLET"]
     assert modes.list_modes(presets["slicer"], ("IRIS", "IFS")) == ["SLICER"]
     assert modes.list_modes(presets["liger"], ("Liger", "IFS")) == ["SLICER"]
+    assert modes.list_modes(presets["liger_lenslets"], ("Liger", "IFS")) == ["LENSLET"]
     assert modes.list_modes(presets["detectors"], ("Liger", "IFS")) == []  # no slices in it
     assert isinstance(make("slicer"), slicers.Slicer)
     assert isinstance(make("ifs"), spectrograph.Spectrograph)
@@ -44,7 +45,7 @@ def test_only_science_and_stars_have_sources_and_each_kind_its_light(name):
         frame, part = modes.render(made, preset[modes.FACTS[MADE[name]]], exposure, 1.0, field, set())
         light[kind] = frame.sum()
         assert frame.shape == made.shape
-        assert (part.sum() > 0) == (kind in ("science", "telluric", "flux-star"))
+        assert (part.sum() > 0) == (kind in ("science", "telluric", "flux-star", "fibre"))
     assert light["science"] > light["sky"] > 0
     dark_lamp = {"slicer": "flat", "ifs": "lenslet-scan"}[name]
     assert light[dark_lamp] > 0
