@@ -18,7 +18,8 @@ sys.path.insert(0, f"{workflow.basedir}/scripts")
 from drs.code import digest_path, write_digest
 from drs.lock import hold_night
 from drs.needs import Needs
-from drs.plan import Plan, options, read_night, write_night
+from drs.naming import options
+from drs.plan import Plan, read_night, write_night
 from drs.schema import find_problems
 
 if problems := find_problems(f"{workflow.basedir}/config/schema.yaml", dict(config)):
@@ -44,9 +45,8 @@ def find_night():
     """Return the night's plan; the main process brings it up to date first, jobs only read it."""
     if workflow.is_main_process:
         stated = {"raw": "raw", "exposures": "exposures.yaml", "plan": "plan", "manifests": "references"}
-        stated |= {"associations": config["associations"] or f"{CONFIG}/associations.yaml", "cache": CACHE}
-        stated |= {"instruments": f"{CONFIG}/instruments", "override": json.dumps(config["override"])}
-        stated |= {"context": config["crds"]["context"]} if config["crds"]["context"] else {}
+        stated |= {"associations": config["associations"] or f"{CONFIG}/associations.yaml", **config["crds"]}
+        stated |= {"instruments": f"{CONFIG}/instruments", "override": json.dumps(config["override"]), "cache": CACHE}
         command = [sys.executable, source("list_exposures"), *shlex.split(options(stated))]
         run = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)
         if run.returncode:

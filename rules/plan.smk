@@ -24,7 +24,7 @@ rule write_plan:
             "drs/listing",
             "drs/mapping",
             "drs/metadata",
-            "drs/plan",
+            "drs/naming",
             "drs/prediction",
         ),
     output:

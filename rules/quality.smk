@@ -81,7 +81,7 @@ rule write_record:
         products=lambda wildcards: PLAN.products("level1", "calibrations", "level2", "level3"),
         measured=lambda wildcards: [*PLAN.catalogs(), *PLAN.spectra()],
         script=source("write_record"),
-        library=source("drs/keywords", "drs/nightfiles", "drs/plan", "drs/provenance", "drs/record"),
+        library=source("drs/keywords", "drs/naming", "drs/nightfiles", "drs/plan", "drs/provenance", "drs/record"),
     output:
         record="run.json",
     log:
@@ -117,7 +117,7 @@ rule write_report:
         template=f"{workflow.basedir}/scripts/drs/templates/report.html",
         script=source("write_report"),
         library=source(
-            *("drs/keywords", "drs/nightfiles", "drs/plan", "drs/preview", "drs/provenance"),
+            *("drs/keywords", "drs/naming", "drs/nightfiles", "drs/plan", "drs/preview", "drs/provenance"),
             *("drs/record", "drs/report"),
         ),
     output:

@@ -36,7 +36,7 @@ import list_exposures  # noqa: E402
 import resolve_references  # noqa: E402
 import verify_night  # noqa: E402
 import write_plan  # noqa: E402
-from drs.plan import options  # noqa: E402
+from drs.naming import options  # noqa: E402
 from drs.schema import load_yaml  # noqa: E402
 
 KEPT = ("TI.20240925.018*.00.fits", "TI.20240925.02168.00_r00?_g001.fits")

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from drs.errors import ReductionError
-from drs.plan import MADE, Plan
+from drs.naming import MADE
+from drs.plan import Plan
 from drs.references import manifest_path, part_path, read_json
 
 NIGHT_CACHE = "references/crds"

@@ -7,7 +7,7 @@ from astropy.io import fits
 
 from drs import bestrefs
 from drs.delivery import deliver
-from drs.plan import list_products
+from drs.naming import list_products
 
 
 def predict_references(night, requests, context, types, cache):

@@ -13,7 +13,7 @@ from statistics import median
 
 import jinja2
 
-from drs.plan import ON_SKY, list_products
+from drs.naming import ON_SKY, list_products
 
 LEVELS = {"level3": "Level 3", "calibrations": "Calibrations", "level2": "Level 2", "level1": "Level 1"}
 PLOTS = {"spectra": "Spectra", "maps": "Maps"}  # pictures that are no preview of a product

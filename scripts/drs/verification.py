@@ -14,8 +14,8 @@ from drs.errors import ReductionError
 from drs.headers import SUFFIXES
 from drs.holding import Holding
 from drs.mapping import is_intact
+from drs.naming import level1, level2
 from drs.nightfiles import FITS_FOLDERS, NIGHT_CACHE, is_spectra, list_fits, list_made, read_plan
-from drs.plan import level1, level2
 from drs.provenance import examine_all, hash_all, read_provenance
 from drs.references import (
     find_reference,

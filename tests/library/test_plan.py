@@ -10,7 +10,7 @@ from nights import INSTRUMENTS, RULES, ifs_scan, scan
 
 from drs.association import associate
 from drs.night import build_rows
-from drs.plan import Plan, options, read_night, write_night
+from drs.plan import Plan, read_night, write_night
 
 AUTO = {"quality": "full", "sky": "auto", "sky_minimum": 3}
 
@@ -230,10 +230,6 @@ def test_until_crds_has_answered_the_answer_is_waited_for(plan):
     assert waiting.after_crds(science()) == waiting.level2_references(science()) == "references/science.json"
     assert waiting.references_of(list(plan.exposures)) == ["references/science.json"]
     assert waiting.indexes() == ["references/science.json"] * len(plan.stages)
-
-
-def test_options_carry_their_names():
-    assert options({"clip_sigma": 5.0, "n_coadd": 2, "a": "b c"}) == "--clip-sigma=5.0 --n-coadd=2 '--a=b c'"
 
 
 def test_the_seeing_matters_through_the_sky_only(plan):
