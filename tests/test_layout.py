@@ -108,11 +108,10 @@ def imported_modules(path):
     return {name for name in names if (SCRIPTS / "drs" / f"{name}.py").exists()}
 
 
-def test_options_are_quoted_once():
-    for path in (REPO / "rules").glob("*.smk"):
-        text = path.read_text()
-        for name in re.findall(r"^        (\w+)=options\(", text, flags=re.M):
-            assert f"{{params.{name}:q}}" not in text, f"{path.name}: options of {name} are quoted already"
+@pytest.mark.parametrize("step", STEPS)
+def test_options_are_quoted_once(step):
+    for name in re.findall(r"^        (\w+)=options\(", RULES[step], flags=re.M):
+        assert f"{{params.{name}:q}}" not in RULES[step], f"options of {name} are quoted already"
 
 
 def test_what_depends_on_crds_waits_for_its_answer():
