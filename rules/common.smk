@@ -16,17 +16,17 @@ from snakemake.exceptions import IncompleteCheckpointException, WorkflowError
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from drs.code import digest_path, write_digest
+from drs.files import read_night, write_night
 from drs.lock import hold_night
 from drs.needs import Needs
-from drs.plan import Plan, options, read_night, write_night
+from drs.plan import Plan, options
 from drs.schema import find_problems
 
 if problems := find_problems(f"{workflow.basedir}/config/schema.yaml", dict(config)):
     raise WorkflowError("config.yaml: " + "; ".join(problems))
 
-CONFIG = f"{workflow.basedir}/config"
+CONFIG, NIGHT_CACHE = f"{workflow.basedir}/config", "references/crds"
 CACHE = config["crds"]["cache"] or os.environ.get("CRDS_PATH", "crds_cache")
-NIGHT_CACHE = "references/crds"
 NEEDS = Needs(f"{CONFIG}/resources.yaml")
 HELD = hold_night(".") if workflow.is_main_process else None  # until this process ends
 
@@ -43,8 +43,8 @@ def source(*names):
 def find_night():
     """Return the night's plan; the main process brings it up to date first, jobs only read it."""
     if workflow.is_main_process:
-        stated = {"raw": "raw", "exposures": "exposures.yaml", "plan": "plan", "manifests": "references"}
-        stated |= {"associations": config["associations"] or f"{CONFIG}/associations.yaml", "cache": CACHE}
+        stated = {"raw": "raw", "exposures": "exposures.yaml", "plan": "plan", "manifests": "references", "cache": CACHE}
+        stated |= {"associations": config["associations"] or f"{CONFIG}/associations.yaml"}
         stated |= {"instruments": f"{CONFIG}/instruments", "override": json.dumps(config["override"])}
         stated |= {"context": config["crds"]["context"]} if config["crds"]["context"] else {}
         command = [sys.executable, source("list_exposures"), *shlex.split(options(stated))]
