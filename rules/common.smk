@@ -16,18 +16,18 @@ from snakemake.exceptions import IncompleteCheckpointException, WorkflowError
 sys.path.insert(0, f"{workflow.basedir}/scripts")
 
 from drs.code import digest_path, write_digest
+from drs.files import read_night, write_night
 from drs.lock import hold_night
 from drs.needs import Needs
 from drs.naming import options
-from drs.plan import Plan, read_night, write_night
+from drs.plan import Plan
 from drs.schema import find_problems
 
 if problems := find_problems(f"{workflow.basedir}/config/schema.yaml", dict(config)):
     raise WorkflowError("config.yaml: " + "; ".join(problems))
 
-CONFIG = f"{workflow.basedir}/config"
+CONFIG, NIGHT_CACHE = f"{workflow.basedir}/config", "references/crds"
 CACHE = config["crds"]["cache"] or os.environ.get("CRDS_PATH", "crds_cache")
-NIGHT_CACHE = "references/crds"
 NEEDS = Needs(f"{CONFIG}/resources.yaml")
 HELD = hold_night(".") if workflow.is_main_process else None  # until this process ends
 

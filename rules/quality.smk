@@ -75,6 +75,7 @@ rule write_record:
     """Write the record of the run: versions, settings, contexts, sha256 of inputs and products."""
     input:
         night="plan/night.json",
+        headers="plan/headers.json",
         context="plan/context.json",
         indexes=lambda wildcards: PLAN.indexes(),
         deliveries=expand("references/contexts/{stage}.json", stage=PLAN.stages[:-1]),
@@ -83,7 +84,7 @@ rule write_record:
         script=source("write_record"),
         library=source("drs/keywords", "drs/naming", "drs/nightfiles", "drs/plan", "drs/provenance", "drs/record"),
     output:
-        record="run.json",
+        record=update("run.json"),  # it says of products of earlier runs what those were made with
     log:
         "logs/write_record/run.log",
     benchmark:

@@ -2,11 +2,11 @@
 
 `python tests/faults_night.py [--rounds N] [--seed S] [--fault NAME]...`: a small night is reduced once, undisturbed.
 Each round takes some products of it away, starts the command, and does one thing to it: SIGKILL of Snakemake, of one
-job, or of everything; an interrupt; a full disk; a folder that cannot be written; a raw file that vanishes, is cut or
-changes; a second run in the same night. Then the same command is given again, once. It must end well, every file that
-was made must have the bytes of the undisturbed run, no temporary file may be left, no raw file nor the CRDS cache be
-touched, and `verify_night` find nothing. A fault that the machine does not allow (a file system of its own needs root)
-is left out, and told.
+job, or of everything; SIGINT, SIGTERM; a full disk; a folder that cannot be written; a raw file that vanishes, is cut
+or changes; a second run in the same night. Then the same command is given again, once. It must end well, every file
+that was made must have the bytes of the undisturbed run, no temporary file may be left, no raw file nor the CRDS
+cache be touched, and `verify_night` find nothing. A fault that the machine does not allow (a file system of its own
+needs root) is left out, and told.
 """
 
 import collections
@@ -181,6 +181,15 @@ def interrupt(night, rng, typical_s):
     return interrupted
 
 
+def terminate(night, rng, typical_s):
+    """SIGTERM of Snakemake alone, as a batch system ends it: it waits for its jobs."""
+    run = night.start()
+    terminated = sleep_into(run, rng, typical_s)
+    run.terminate()
+    communicate(run)
+    return terminated
+
+
 def signal_group(run, number):
     """Send a signal to a run and its jobs, unless all have ended."""
     with suppress(ProcessLookupError):
@@ -269,6 +278,7 @@ FAULTS = {
     "kill_all": kill_all,
     "kill_job": kill_job,
     "interrupt": interrupt,
+    "terminate": terminate,
     "fill_disk": fill_disk,
     "lock_folder": lock_folder,
     "lose_input": lose_input,

@@ -1,6 +1,7 @@
 """Files that are whole or not there: written beside their place, synced, and renamed."""
 
 import json
+import marshal
 import os
 from functools import cache
 from pathlib import Path
@@ -42,3 +43,21 @@ def write_text(path, text):
     path, content = Path(path), text.encode()
     if not path.exists() or path.read_bytes() != content:
         write_atomically(path, lambda stream: stream.write(content))
+
+
+def write_night(path, night):
+    """Write a night's plan as Python reads it back five times faster than JSON: each job on a cluster pays for it.
+
+    An equal one is left untouched; its bytes do not tell, as marshal notes what else refers to a value.
+    """
+    try:
+        is_there = read_night(path) == night
+    except (OSError, EOFError, ValueError, TypeError):
+        is_there = False
+    if not is_there:
+        write_atomically(path, lambda stream: stream.write(marshal.dumps(night)))
+
+
+def read_night(path):
+    """Return a night's plan that `write_night` has written."""
+    return marshal.loads(Path(path).read_bytes())

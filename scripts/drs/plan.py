@@ -1,12 +1,10 @@
 """What the workflow asks of a night's plan (plan/night.json): names and members of every product."""
 
 import json
-import marshal
 import re
 from functools import cached_property
 from pathlib import Path
 
-from drs.files import write_atomically
 from drs.naming import (
     IMAGED_STARS,
     MADE,
@@ -26,16 +24,6 @@ from drs.naming import (
 def _find_unit(row):
     """Return instrument, detector and IMTYPE of an exposure, as its `obs` names them."""
     return row["obs"].partition("_")[2]
-
-
-def write_night(path, night):
-    """Write a night's plan as Python reads it back five times faster than JSON: each job on a cluster pays for it."""
-    write_atomically(path, lambda stream: stream.write(marshal.dumps(night)))
-
-
-def read_night(path):
-    """Return a night's plan that `write_night` has written."""
-    return marshal.loads(Path(path).read_bytes())
 
 
 class Plan:

@@ -8,6 +8,7 @@ from importlib.metadata import distributions
 from itertools import filterfalse
 from pathlib import Path
 
+from drs.errors import MachineError
 from drs.nightfiles import is_spectra, list_fits, list_manifests, list_products, read_plan
 from drs.product import VERSION
 from drs.provenance import hash_all, read_provenance
@@ -37,9 +38,15 @@ def make_record(folder, repo, config):
         "config"; "context"; "contexts": {stage: what was delivered}; "inputs", "products": {path in the night: sha256};
         "references": {name: sha256}. What products say of their inputs (PROVENANCE) is taken from there: only what
         no product was made from is read and hashed.
+
+    Raises
+    ------
+    MachineError
+        A raw file vanished or changed after the night was listed: the record would be of no night.
     """
     folder = Path(folder)
     plan = read_plan(folder)
+    check_listed(folder)
     used = [row for path in filterfalse(is_spectra, list_fits(folder)) for row in read_provenance(path)]
     stated = {name: sha256 for _, name, sha256 in used}
     raw = {f"raw/{file}" for row in plan.exposures.values() for file in row["files"]}
@@ -57,6 +64,48 @@ def make_record(folder, repo, config):
         "references": {name: sha256 for name, sha256 in sorted(stated.items()) if name not in here},
         "products": products,
     }
+
+
+def check_listed(folder):
+    """Fail where a raw file is not as it was when the night was listed (plan/headers.json)."""
+    for name, listed in read_json(folder / "plan/headers.json").items():
+        path, stated = folder / "raw" / name, [listed.get(key) for key in ("size", "mtime_ns")]
+        facts = path.stat() if path.exists() else None
+        if None not in stated and stated != [facts and facts.st_size, facts and facts.st_mtime_ns]:
+            raise MachineError(f"{path} changed after the night was listed; give the command again")
+
+
+def keep_earlier(record, before):
+    """Return a record that says of products which an earlier run made and nothing changed what they were made with.
+
+    Parameters
+    ----------
+    record : dict
+        Of `make_record`.
+    before : dict
+        The night's record so far; {} without.
+
+    Returns
+    -------
+    dict
+        The record with "earlier": [{"versions", "code": {"commit", "sha256"}, "products": names}], one entry for each
+        earlier run with other versions or other code that products are left of.
+    """
+    same = {name for name, sha256 in record["products"].items() if before.get("products", {}).get(name) == sha256}
+    kept = [*before.get("earlier", ()), {**_identify(before), "products": sorted(before.get("products", {}))}]
+    earlier = []
+    for entry in kept:
+        names, identity = [name for name in entry["products"] if name in same], _identify(entry)
+        same -= set(names)  # of the first run that names them
+        if names and identity != _identify(record):
+            earlier.append({**identity, "products": names})
+    return record | {"earlier": earlier}
+
+
+def _identify(record):
+    """Return what tells runs apart: versions, and the code without the list of its files."""
+    code = record.get("code", {})
+    return {"versions": record.get("versions", {}), "code": {key: code.get(key) for key in ("commit", "sha256")}}
 
 
 def _list_named(folder, config):

@@ -1,6 +1,7 @@
 """What the rules ask of the plan."""
 
 import json
+import os
 import re
 import shlex
 from types import SimpleNamespace
@@ -9,8 +10,9 @@ import pytest
 from nights import INSTRUMENTS, RULES, ifs_scan, scan
 
 from drs.association import associate
+from drs.files import read_night, write_night
 from drs.night import build_rows
-from drs.plan import Plan, read_night, write_night
+from drs.plan import Plan
 
 AUTO = {"quality": "full", "sky": "auto", "sky_minimum": 3}
 
@@ -101,6 +103,12 @@ def test_the_rule_of_a_level_2_is_found_by_its_observation(ifs_plan):
 
 def test_a_night_is_read_as_it_was_written(ifs_plan, tmp_path):
     night = ifs_plan.night | {"stages": {stage: sorted(ids) for stage, ids in ifs_plan.night["stages"].items()}}
+    write_night(tmp_path / "night.marshal", night)
+    assert read_night(tmp_path / "night.marshal") == night
+    os.utime(tmp_path / "night.marshal", (1, 1))
+    write_night(tmp_path / "night.marshal", json.loads(json.dumps(night)))
+    assert (tmp_path / "night.marshal").stat().st_mtime == 1  # a dry run changes nothing
+    (tmp_path / "night.marshal").write_bytes(b"[")
     write_night(tmp_path / "night.marshal", night)
     assert read_night(tmp_path / "night.marshal") == night
     assert [path.name for path in tmp_path.iterdir()] == ["night.marshal"]

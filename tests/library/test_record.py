@@ -8,9 +8,9 @@ import pytest
 from finished_night import CONFIG, OBS, REPO
 
 from drs import record
-from drs.errors import ReductionError
+from drs.errors import MachineError, ReductionError
 from drs.provenance import hash_all
-from drs.record import describe_code, find_changed, list_versions, make_record, summarize_record
+from drs.record import describe_code, find_changed, keep_earlier, list_versions, make_record, summarize_record
 
 RATE = f"level1/{OBS}_LVL1_0001-00.fits"
 
@@ -85,5 +85,41 @@ def test_a_setting_that_has_no_default_is_shown():
 
 
 def test_a_folder_without_plan_is_refused(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"night.json"):
+        make_record(tmp_path, REPO, CONFIG)
+    (tmp_path / "plan").mkdir()
+    (tmp_path / "plan/night.json").write_text("{")
     with pytest.raises(ReductionError, match=r"night.json cannot be read"):
         make_record(tmp_path, REPO, CONFIG)
+
+
+def make_run(version, products):
+    return {
+        "versions": {"drs": version},
+        "code": {"commit": None, "sha256": version, "files": {}},
+        "products": products,
+    }
+
+
+def test_products_of_earlier_runs_keep_their_versions():
+    first = keep_earlier(make_run("1", {"a": "x", "b": "x", "c": "x"}), {})
+    assert first["earlier"] == []
+    assert keep_earlier(make_run("1", first["products"]), first) == first
+    second = keep_earlier(make_run("2", {"a": "x", "b": "y", "c": "x"}), first)
+    assert [(entry["versions"]["drs"], entry["products"]) for entry in second["earlier"]] == [("1", ["a", "c"])]
+    third = keep_earlier(make_run("3", {"a": "x", "b": "y", "c": "z", "d": "x"}), second)
+    assert [(e["code"]["sha256"], e["products"]) for e in third["earlier"]] == [("1", ["a"]), ("2", ["b"])]
+    back = keep_earlier(make_run("1", third["products"]), third)
+    assert [(e["versions"]["drs"], e["products"]) for e in back["earlier"]] == [("2", ["b"]), ("3", ["c", "d"])]
+
+
+@pytest.mark.parametrize("change", ["unlink", "touch"])
+def test_raw_files_that_changed_after_they_were_listed_are_not_recorded(finished, tmp_path, change):
+    folder = shutil.copytree(finished, tmp_path / "night")
+    facts = (folder / "raw/1.fits").stat()
+    listed = {"1.fits": {"size": facts.st_size, "mtime_ns": facts.st_mtime_ns}, "x.fits": {"error": "of a link"}}
+    (folder / "plan/headers.json").write_text(json.dumps(listed))
+    make_record(folder, REPO, CONFIG)
+    getattr(folder / "raw/1.fits", change)()
+    with pytest.raises(MachineError, match="changed after the night was listed"):
+        make_record(folder, REPO, CONFIG)
