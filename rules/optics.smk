@@ -71,7 +71,7 @@ rule make_photometry:
         after=PLAN.after_crds,
         catalogue=[config["make_photometry"]["catalogue"]] if config["make_photometry"]["catalogue"] else [],
         script=source("make_photometry"),
-        library=source("drs/catalogue", "drs/keywords", "drs/members", "drs/photometry"),
+        library=source("drs/catalogue", "drs/keywords", "drs/members", "drs/photometry", "drs/wcs"),
     output:
         photometry="calibrations/{name}.fits",
     log:

@@ -13,6 +13,7 @@ from drs.errors import ReductionError
 from drs.keywords import combine_keywords, reference_keywords
 from drs.members import keep_good
 from drs.photometry import check_growth, find_star, flux_density_jy, list_radii, measure_growth, solve_zero_point
+from drs.wcs import measure_area
 
 logger = logging.getLogger("make_photometry")
 
@@ -104,7 +105,8 @@ def measure_stars(member, stars, radii, search_pix):
         found = find_star(image.rate, image.unusable, place, search_pix=search_pix)
         growth = None if found is None else measure_growth(image, found, radii=radii)
         if growth is not None:
-            measured.append((int(star), growth))
+            area = measure_area(member.wcs, *found)  # the flat has divided by it
+            measured.append((int(star), growth._replace(flux=growth.flux * area, error=growth.error * area)))
     return measured
 
 

@@ -14,6 +14,7 @@ from drs import product
 from drs.schema import load_yaml
 from drs.simulation import scene
 from drs.sourcelist import list_sources
+from drs.wcs import measure_area
 
 FACTS = load_yaml(REPO / "config/presets.yaml")
 DETECTOR = "iris_img1"
@@ -98,7 +99,8 @@ def measure_bad_pixels(night):
 def measure_flat(night):
     """Return the median of made over true response, less 1, and the width of the pulls."""
     maps, good = read_truth(night)
-    made, truth = read_made(night, "flat"), maps["FLAT"] / np.median(maps["FLAT"][good])
+    response = maps["FLAT"] * maps["AREA"]
+    made, truth = read_made(night, "flat"), response / np.median(response[good])
     level = np.median((made.arrays["SCI"] / truth)[good & (made.arrays["DQ"] == 0)])
     return float(level - 1), float(measure_pulls(made, truth * level, good).std())
 
@@ -134,7 +136,10 @@ def measure_psf(night):
 
 
 def measure_psf_fluxes(night):
-    """Return true over fitted fluxes of the stars in Level 2 images of standard and PSF stars, less 1; their pulls."""
+    """Return fitted over true fluxes of the stars in Level 2 images of standard and PSF stars, less 1; their pulls.
+
+    Fluxes times the area of a star's pixel: the flat has divided by it.
+    """
     psf = read_made(night, "psf")
     how = {
         "source_threshold_sigma": 5.0,
@@ -154,7 +159,8 @@ def measure_psf_fluxes(night):
             own = places[places["exposure"] == image.keywords["EXPNUM"]]
             apart = np.hypot(*(np.subtract.outer(np.array(own[a]) - 1, np.array(found[a])) for a in ("x_pix", "y_pix")))
             true, made = np.nonzero(apart < 1)
-            flux = np.array(sources["flux_e_per_s"])[true]
+            area = measure_area(image.wcs, np.array(found["x_pix"])[made], np.array(found["y_pix"])[made])
+            flux = np.array(sources["flux_e_per_s"])[true] / area
             ratios += list(np.array(found["psf_flux"])[made] / flux - 1)
             pulls += list((np.array(found["psf_flux"])[made] - flux) / np.array(found["psf_flux_error"])[made])
     return np.array(ratios), np.array(pulls)

@@ -5,6 +5,7 @@ import numpy as np
 from drs.errors import ReductionError
 
 ARCSEC_PER_DEG = 3600.0
+STEPS = ((0.5, 0.0), (-0.5, 0.0), (0.0, 0.5), (0.0, -0.5))
 
 
 def find_pointing(keywords):
@@ -92,6 +93,33 @@ def measure_offsets(headers):
     first = WCS(headers[0])
     places = [(header["CRVAL1"], header["CRVAL2"]) for header in headers]
     return first.wcs_world2pix(np.array(places), 0)
+
+
+def measure_area(header, x, y):
+    """Return the area of sky that pixels see over that of the pixel which CDELT gives: 1 without distortion.
+
+    A flat-fielded image holds light per area, so that apertures in it have too little light of a star where pixels
+    are large: times the area they agree over the detector, and with those in mosaics, whose pixels are alike (the
+    pixel area map of Stetson 1987 for WF/PC; Gonzaga et al. 2012, The DrizzlePac Handbook, 3.2.3).
+
+    Parameters
+    ----------
+    header : dict
+        WCS keywords of the image, with SIP or without (Shupe et al. 2005, ASPC 347, 491).
+    x, y : ndarray, (n,)
+        Places, pixels from 0.
+
+    Returns
+    -------
+    ndarray, (n,)
+    """
+    from astropy.wcs import WCS  # slow to import, and not for all who ask for coordinates
+
+    wcs, (x, y) = WCS(header), np.atleast_1d(x, y)
+    steps = [wcs.sip_pix2foc(x + dx, y + dy, 0) if wcs.sip else (x + dx, y + dy) for dx, dy in STEPS]
+    (right, left, upper, lower) = (np.array(step) for step in steps)
+    along, across = right - left, upper - lower
+    return along[0] * across[1] - along[1] * across[0]
 
 
 def build_cube_wcs(pointing, field, shape, grid_um):

@@ -11,7 +11,7 @@ from astropy.wcs import WCS
 from drs.errors import ReductionError
 from drs.schema import load_yaml
 from drs.simulation import scene
-from drs.wcs import build_cube_wcs, build_wcs, find_pointing
+from drs.wcs import build_cube_wcs, build_wcs, find_pointing, measure_area
 
 INSTRUMENTS = Path(__file__).resolve().parents[2] / "config" / "instruments"
 SHAPE = (40, 60)
@@ -115,3 +115,14 @@ def offset_from_middle(dx_pix, dy_pix, pa_deg, scale_arcsec):
 def test_a_header_without_pointing_is_refused():
     with pytest.raises(ReductionError, match="no DEC, PA in the header"):
         find_pointing({"RA": 1.0})
+
+
+def test_the_area_of_a_pixel_is_that_of_its_place():
+    """x + 0.01 u + 1e-4 u^2 and y + 2e-4 u v, from the pixel of CRPIX: (1.01 + 2e-4 u) (1 + 2e-4 u)."""
+    header = build_wcs(150.0, 2.0, 20.0, CENTRE, SHAPE)
+    assert measure_area(header, 3.0, 4.0) == pytest.approx(1.0)
+    sip = {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2}
+    header |= sip | {"A_1_0": 0.01, "A_2_0": 1e-4, "B_1_1": 2e-4}
+    u = np.array([-20.0, 0.0, 13.5])
+    area = measure_area(header, header["CRPIX1"] - 1 + u, np.full(3, 5.0))
+    np.testing.assert_allclose(area, (1.01 + 2e-4 * u) * (1 + 2e-4 * u), rtol=1e-6)

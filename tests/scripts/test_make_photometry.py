@@ -1,5 +1,7 @@
 """make_photometry: the zero point of stars of a catalogue in Level 2 images, and the refusals."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from astropy.table import Table
@@ -59,6 +61,21 @@ def test_zero_point(night, run, tmp_path):
     assert made.keywords["PHOTFNU"] == pytest.approx(3631 * 10 ** (-0.4 * 24.5), rel=0.005)
     assert (made.keywords["REFTYPE"], made.keywords["GRATING"], made.keywords["PHOTAIR"]) == ("PHOTOM", "MIRROR", 1.1)
     assert (np.diff(made.arrays["SCI"][0]) > -1e-3).all()
+
+
+def test_stars_are_as_bright_on_large_pixels(night, run, tmp_path):
+    """Pixels of 2 % more sky, by which the flat has divided, as the coordinates say."""
+    images, catalogue = night
+    for path in images:
+        image = product.read(path)
+        sip = {"CTYPE1": "RA---TAN-SIP", "CTYPE2": "DEC--TAN-SIP", "A_ORDER": 2, "B_ORDER": 2, "A_1_0": 0.02}
+        arrays = image.arrays | {name: image.arrays[name] / np.float32(1.02) for name in ("SCI", "ERR")}
+        product.write(path, replace(image, arrays=arrays, wcs=image.wcs | sip))
+    options = OPTIONS | {"extinction_mag": 0.0}
+    result = run(main, image=images, catalogue=catalogue, output=tmp_path / "flux.fits", **options)
+    assert result.exit_code == 0, result.output
+    made = product.read(tmp_path / "flux.fits", models="PhotometryModel")
+    assert made.keywords["PHOTZP"] == pytest.approx(24.5, abs=0.005)  # 24.478 without the area
 
 
 def test_no_standard_star_is_refused_and_marked(night, run, tmp_path):

@@ -131,6 +131,7 @@ class World:
         self.geometry = {key: detector_geometry(preset, instruments, *key) for key in keys}
         if "distortion" not in without:
             self.geometry = {key: {**made, "distortion": facts["distortion"]} for key, made in self.geometry.items()}
+        self.areas = {key: scene.measure_area(made) for key, made in self.geometry.items()}
         self.detectors = {key: self._make_detector(key) for key in keys}
         own = [(*key, mode) for key in keys for mode in modes.list_modes(preset, key)]
         self.spectrographs = {key: self._make_spectrograph(*key) for key in own}
@@ -163,7 +164,7 @@ class World:
             night / "crds_cache", self.detectors, filters, headers, old, stream=stream, spectrographs=spectrographs
         )
         for key, detector in self.detectors.items():
-            truth.write_detector(night / "truth" / f"{'_'.join(key).lower()}_detector.fits", detector)
+            truth.write_detector(night / "truth" / f"{'_'.join(key).lower()}_detector.fits", detector, self.areas[key])
 
     def _detector_keywords(self, key):
         """Return the keywords of all references of (INSTRUME, DETECTOR)."""
@@ -177,7 +178,8 @@ class World:
         if exposure.sequence["kind"] == "pinhole":
             return level + self._light_of_pinholes(exposure, geometry), None
         if "scale_arcsec" in geometry:
-            return level + scene.render_sources(sources, exposure.pointing, geometry, self.facts["psf"]), None
+            uniform = level * self.areas[_detector_of(exposure)]
+            return uniform + scene.render_sources(sources, exposure.pointing, geometry, self.facts["psf"]), None
         is_lit, mode = exposure.sequence["kind"] not in UNLIT, exposure.keywords["INSTMODE"]
         made = self.spectrographs.get((*_detector_of(exposure), mode))
         if made is None or (not is_lit and mode == "SLICER"):

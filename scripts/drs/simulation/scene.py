@@ -102,6 +102,14 @@ def undistort(x_pix, y_pix, geometry):
     return x, y
 
 
+def measure_area(geometry):
+    """Return the area of the sky that each pixel sees over that of a perfect camera, (ny, nx); 1 without distortion."""
+    y, x = np.mgrid[1 : geometry["size_y_pix"] + 1, 1 : geometry["size_x_pix"] + 1].astype(float)
+    right, left = (undistort(x + step, y, geometry) for step in (0.5, -0.5))
+    upper, lower = (undistort(x, y + step, geometry) for step in (0.5, -0.5))
+    return (right[0] - left[0]) * (upper[1] - lower[1]) - (right[1] - left[1]) * (upper[0] - lower[0])
+
+
 def pixel_to_instrument(x_pix, y_pix, geometry):
     """Return offsets (x, y) in arcsec from the pointing; the inverse of `instrument_to_pixel`."""
     x_pix, y_pix = undistort(x_pix, y_pix, geometry)

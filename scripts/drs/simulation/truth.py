@@ -25,8 +25,11 @@ POSITION_COLUMNS = {
 }
 
 
-def write_detector(path, detector):
-    """Write the maps of a detector as image extensions; BAD holds flags, ACTIVE is 0 for reference pixels."""
+def write_detector(path, detector, area):
+    """Write the maps of a detector as image extensions.
+
+    BAD holds flags, ACTIVE is 0 for reference pixels, AREA is that of the sky of a pixel over a perfect camera's.
+    """
     maps = {
         "FLAT": (detector.flat, ""),
         "DARK": (detector.dark_e_per_s, "electron/s"),
@@ -38,6 +41,7 @@ def write_detector(path, detector):
         "COEFFS": (detector.coeffs, "DN"),
         "BAD": (detector.dq, ""),
         "ACTIVE": (detector.active.astype(np.uint8), ""),
+        "AREA": (area, ""),
     }
     hdus = [fits.PrimaryHDU(), *(_image(name, *entry) for name, entry in maps.items())]
     write_atomically(path, fits.HDUList(hdus).writeto)

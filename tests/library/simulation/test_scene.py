@@ -151,3 +151,17 @@ def test_traces_are_spectra_side_by_side():
     flux = image.sum(axis=0)
     assert flux[10] == pytest.approx(5 * 40.0 * sigma * np.sqrt(2 * np.pi), rel=1e-3)
     assert flux[30] == pytest.approx(9 * flux[10], rel=1e-3)  # a line on the continuum
+
+
+def test_the_areas_of_pixels_add_up_to_that_of_the_detector():
+    geometry = ON_AXIS | {"distortion": {"cubic_pix": 1.2, "quadratic_pix": 0.6, "linear_pix": 0.3}}
+    nx, ny = geometry["size_x_pix"], geometry["size_y_pix"]
+    x, y = np.linspace(0.5, nx + 0.5, 2001), np.linspace(0.5, ny + 0.5, 2001)
+    edge = [(x, 0 * x + 0.5), (0 * y + nx + 0.5, y), (x[::-1], 0 * x + ny + 0.5), (0 * y + 0.5, y[::-1])]
+    u, v = (np.concatenate(axis) for axis in zip(*(scene.undistort(*side, geometry) for side in edge), strict=True))
+    whole = 0.5 * np.sum(u * np.roll(v, -1) - np.roll(u, -1) * v)
+    area = scene.measure_area(geometry)
+    assert area.shape == (ny, nx)
+    assert area.sum() == pytest.approx(whole, rel=1e-4)  # of differences over a pixel, where 20 pixels move by 1.2
+    assert np.ptp(area) > 0.05
+    np.testing.assert_allclose(scene.measure_area(ON_AXIS), 1, atol=1e-12)
