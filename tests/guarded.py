@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 import warnings
+from pathlib import Path
 from typing import NamedTuple
 
 import click
@@ -42,7 +43,7 @@ def run_guarded(function, places, *, limit_s=60.0, grow_mb=700):
     places : iterable of path-like
         Folders that may be written.
     limit_s : float
-        After this the child is killed: 'hang'.
+        After this the child is killed: 'hang'. Time in which the machine lets it wait for a processor does not count.
     grow_mb : float
         Memory that the child may take beyond what its parent has: else 'memory'.
     """
@@ -52,7 +53,7 @@ def run_guarded(function, places, *, limit_s=60.0, grow_mb=700):
     if not child:
         _run_child(function, [os.path.realpath(place) for place in places], writing, grow_mb)
     os.close(writing)
-    told = _read_until(reading, begin + limit_s)
+    told = _read_until(reading, lambda: begin + limit_s + _measure_waiting_s(child))
     if told is None:
         os.kill(child, signal.SIGKILL)
     os.close(reading)
@@ -65,11 +66,18 @@ def run_guarded(function, places, *, limit_s=60.0, grow_mb=700):
     return Outcome(*json.loads(told), took_s)
 
 
-def _read_until(pipe, end):
-    """Return all that comes through a pipe; None where it is open at the end."""
+def _measure_waiting_s(pid):
+    """Return how long a process was ready and had no processor."""
+    with contextlib.suppress(OSError), Path(f"/proc/{pid}/schedstat").open() as stream:
+        return int(stream.read().split()[1]) / 1e9
+    return 0.0
+
+
+def _read_until(pipe, find_end):
+    """Return all that comes through a pipe; None where it is open at the end, which may move on."""
     parts = []
-    while (left := end - time.monotonic()) > 0:
-        if select.select([pipe], [], [], left)[0]:
+    while (left := find_end() - time.monotonic()) > 0:
+        if select.select([pipe], [], [], min(left, 1.0))[0]:
             part = os.read(pipe, 1 << 16)
             if not part:
                 return b"".join(parts)
