@@ -119,10 +119,16 @@ def measure_distortion(night, which=0):
     return float(np.sqrt(np.mean([np.var(part) for part in left])))
 
 
+def find_unit(night):
+    """Return what the flat makes of 1 e-/s: it is 1 in the median, where a pixel sees as much more than that of CDELT."""
+    maps, good = read_truth(night)
+    return float(np.median((maps["FLAT"] * maps["AREA"])[good]) / np.median(maps["FLAT"][good]))
+
+
 def measure_zero_point(night):
     """Return the error of the zero point, mag, and that over what it says it is."""
     keywords = read_made(night, "flux").keywords
-    error = keywords["PHOTZP"] - FACTS["zero_point_mag"]
+    error = keywords["PHOTZP"] - FACTS["zero_point_mag"] - 2.5 * np.log10(find_unit(night))
     return error, error / keywords["PHOTZPE"]
 
 
@@ -160,7 +166,7 @@ def measure_psf_fluxes(night):
             apart = np.hypot(*(np.subtract.outer(np.array(own[a]) - 1, np.array(found[a])) for a in ("x_pix", "y_pix")))
             true, made = np.nonzero(apart < 1)
             area = measure_area(image.wcs, np.array(found["x_pix"])[made], np.array(found["y_pix"])[made])
-            flux = np.array(sources["flux_e_per_s"])[true] / area
+            flux = np.array(sources["flux_e_per_s"])[true] * find_unit(night) / area
             ratios += list(np.array(found["psf_flux"])[made] / flux - 1)
             pulls += list((np.array(found["psf_flux"])[made] - flux) / np.array(found["psf_flux_error"])[made])
     return np.array(ratios), np.array(pulls)

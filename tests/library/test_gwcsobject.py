@@ -32,7 +32,6 @@ def make_header(*, distorted):
 @pytest.mark.parametrize("distorted", [True, False])
 @pytest.mark.parametrize("kind", [dict, fits.Header])
 def test_places_are_those_of_the_header_to_a_millionth_of_a_pixel(distorted, kind):
-    pytest.importorskip("gwcs", reason="of the test group; make test installs it")
     header = make_header(distorted=distorted)
     made, known = make_gwcs(kind(header), SHAPE), WCS(header)
     x, y = np.random.default_rng(1).uniform(0, 479, (2, 50))
@@ -46,7 +45,6 @@ def test_places_are_those_of_the_header_to_a_millionth_of_a_pixel(distorted, kin
 
 
 def test_what_is_no_image_or_has_no_gwcs_is_refused(monkeypatch):
-    pytest.importorskip("gwcs", reason="of the test group; make test installs it")
     with pytest.raises(ReductionError, match=r"coordinates of types \('WAVE', None\): expected \('RA---TAN'"):
         make_gwcs({"CTYPE1": "WAVE"}, SHAPE)
     found = builtins.__import__

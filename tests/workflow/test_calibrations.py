@@ -7,7 +7,7 @@ import pytest
 from astropy.table import Table
 from astropy.wcs import WCS
 from runs import run_rules, run_snakemake, simulate
-from truth import format_table, measure_stars
+from truth import format_table
 from truth_calibrations import (
     measure_bad_pixels,
     measure_bias,
@@ -21,7 +21,6 @@ from truth_calibrations import (
     measure_saturation,
     measure_zero_point,
     read_made,
-    read_truth,
 )
 
 from drs import product
@@ -125,16 +124,6 @@ def test_the_zero_point_is_right_to_1_percent(optics_night):
     error_mag, sigma = measure_zero_point(optics_night[0])
     assert abs(error_mag) < 0.01
     assert abs(sigma) < 4
-
-
-def test_stars_of_a_distorted_mosaic_agree_with_the_zero_point(optics_night):
-    """The flat is 1 in the median: of pixels that see an area of the sky each, the median area is the unit."""
-    maps, good = read_truth(optics_night[0])
-    stars = measure_stars(optics_night[0], "IRIS", "IMG1")
-    ratio, error = np.array([(star.ratio, star.error) for star in stars]).T
-    assert ratio.size >= 3
-    unit = np.median((maps["FLAT"] * maps["AREA"])[good]) / np.median(maps["FLAT"][good])
-    assert np.average(ratio, weights=error**-2) / unit == pytest.approx(1, abs=0.003)
 
 
 def test_the_psf_is_right_to_1_percent_of_its_peak(optics_night):
