@@ -4,6 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo/night
 WORKERS ?= 2
+# Whole nights first: what takes minutes must not be left for one worker at the end.
+TESTS ?= tests/workflow $(wildcard tests/test_*.py) tests/scripts tests/library
 # Options of tests/bench_ramp.py: checkouts of peers that no registry has, other sizes.
 BENCH ?=
 
@@ -26,7 +28,7 @@ demo: $(DEMO)/raw
 	@echo "products: $(DEMO)/level3   report: $(DEMO)/report.html"
 
 test: lint
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: .venv/complete
 	$(BIN)/ruff check

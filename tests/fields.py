@@ -13,7 +13,7 @@ from drs.planes import open_planes
 from drs.wcs import build_wcs
 
 DETECTOR = {"scale_arcsec": 0.004, "centre_x_arcsec": 0.0, "centre_y_arcsec": 0.0, "rotation_deg": 0.0}
-SETTINGS = Settings("exact", "square", 1.0, "mean", "error", 5.0, 1.0, 3.0)
+SETTINGS = Settings("exact", "square", 1.0, "mean", "error", 5.0, 0.8, 3.0)
 
 
 class Rows:

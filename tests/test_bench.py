@@ -5,6 +5,7 @@ import re
 import bench_bestrefs
 import bench_ifs
 import extraction_methods
+import bench_mosaic
 import known_ramps
 import numpy as np
 import peers
@@ -121,3 +122,11 @@ def test_the_benchmark_of_spectrographs_measures_every_part():
     assert set(times) == {"rows", "columns", "sky", "rectification"}
     assert n_sample == 2 * 45 * 4096
     assert all(wall > 0 for wall, _ in times.values())
+
+
+def test_the_mosaic_of_the_benchmark_holds_its_noise(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["bench_mosaic.py", "--images=8", "--size=160"])
+    bench_mosaic.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert "8 images used" in lines[1]
+    assert float(lines[2].split()[-1]) == pytest.approx(1, abs=0.03)

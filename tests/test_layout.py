@@ -79,6 +79,13 @@ def test_every_library_module_has_a_test():
     assert modules - tests <= untested, modules - tests - untested
 
 
+def test_make_test_runs_every_test():
+    (named,) = re.findall(r"^TESTS \?= (.*)$", (REPO / "Makefile").read_text(), flags=re.M)
+    named = re.sub(r"\$\(wildcard (\S+)\)", r"\1", named).split()
+    run = {path for name in named for found in REPO.glob(name) for path in [found, *found.rglob("test_*.py")]}
+    assert set((REPO / "tests").rglob("test_*.py")) <= run
+
+
 def test_sections_of_the_configuration_are_steps():
     config = yaml.safe_load((REPO / "config" / "config.yaml").read_text())
     sections = {key for key, value in config.items() if isinstance(value, dict)} - {"crds", "override"}

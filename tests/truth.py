@@ -5,10 +5,12 @@ A pull is (product - truth) / ERR: mean 0 and width 1 where the errors hold.
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import yaml
 from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
@@ -31,7 +33,7 @@ FAINTEST_E_PER_S = 500  # stars below are not measured to 0.5 %
 
 
 class Star(NamedTuple):
-    """A star of a mosaic: measured over true flux, the error of that, and its distance from the true place."""
+    """A star of a mosaic: light in an aperture over the true one, the error of that, distance from the true place."""
 
     ratio: float
     error: float
@@ -143,18 +145,34 @@ def measure_stars(night, instrument, detector):
         crowded = (distance > 0) & (distance < 2 * APERTURE_PIX) & (flux > 0.005 * flux[k])
         inside = 14 < x[k] < values.shape[1] - 15 and 14 < y[k] < values.shape[0] - 15
         if inside and not crowded.any():
-            stars.append(_measure_star(values, mosaic.arrays["ERR"], (x[k], y[k]), flux[k]))
+            stars.append(_measure_star(mosaic, (x[k], y[k]), flux[k]))
     return stars
 
 
-def _measure_star(values, error, place, flux):
+def _measure_star(mosaic, place, flux):
     """Return one star."""
+    values, error, correlation = mosaic.arrays["SCI"], mosaic.arrays["ERR"], mosaic.keywords["NOISCORR"]
     ring = CircularAnnulus(place, *RING_PIX).to_mask().get_values(values)
+    aperture = CircularAperture(place, APERTURE_PIX)
     excess = np.nan_to_num(values - np.nanmedian(ring))
-    table = aperture_photometry(excess, CircularAperture(place, APERTURE_PIX), error=np.nan_to_num(error))
+    table = aperture_photometry(excess, aperture, error=np.nan_to_num(error))
     fit = fit_2dgaussian(excess, xypos=[place], fit_shape=7, fix_fwhm=False, fwhm=2.6).results
     offset = np.hypot(fit["x_fit"][0] - place[0], fit["y_fit"][0] - place[1])
-    return Star(table["aperture_sum"][0] / flux, table["aperture_sum_err"][0] / flux, float(offset))
+    sky_error = aperture.area * np.sqrt(np.pi / 2) * np.nanmedian(error) / np.sqrt(np.isfinite(ring).sum())
+    noise = correlation * np.hypot(table["aperture_sum_err"][0], sky_error)
+    true = flux * find_aperture_part()
+    return Star(table["aperture_sum"][0] / true, noise / true, float(offset))
+
+
+@cache
+def find_aperture_part():
+    """Return the part of a star's light in the aperture: Gaussians, widened by their pixels and by resampling."""
+    psf = yaml.safe_load((Path(__file__).resolve().parents[1] / "config/presets.yaml").read_text())["psf"]
+    outside = 0.0
+    for name, fraction in (("core", psf["core_fraction"]), ("halo", 1 - psf["core_fraction"])):
+        variance = (psf[f"{name}_fwhm_pix"] / 2.3548) ** 2 + 1 / 12 + 1 / 6
+        outside += fraction * np.exp(-(APERTURE_PIX**2) / (2 * variance))
+    return 1 - outside
 
 
 PULLS = {
@@ -182,12 +200,17 @@ def format_table(night):
             pulls = measure(night, *detector)
             numbers = f"{pulls.size:>8} {pulls.mean():>+8.4f} {pulls.std():>7.4f} {np.abs(pulls).max():>8.2f}"
             lines.append(f"{' '.join(detector):<10} {name:<24} {numbers}")
-    lines.append(f"{'detector':<10} {'stars':>6} {'flux ratio - 1':>16} {'largest offset [pix]':>22}")
+    titles = f"{'flux ratio - 1':>16} {'its error':>10} {'chi-square':>10} {'largest offset [pix]':>22}"
+    lines.append(f"{'detector':<10} {'stars':>6} {titles}")
     for detector in detectors:
         stars = measure_stars(night, *detector)
-        bias = np.average([star.ratio for star in stars], weights=[star.error**-2 for star in stars]) - 1
+        ratio, error = (np.array([getattr(star, name) for star in stars]) for name in ("ratio", "error"))
+        bias, chi_square = np.average(ratio, weights=error**-2) - 1, np.mean(((ratio - 1) / error) ** 2)
         farthest = max(star.offset_pix for star in stars)
-        lines.append(f"{' '.join(detector):<10} {len(stars):>6} {bias:>+16.4%} {farthest:>22.4f}")
+        lines.append(
+            f"{' '.join(detector):<10} {len(stars):>6} {bias:>+16.4%} {np.sum(error**-2) ** -0.5:>10.4%} "
+            f"{chi_square:>10.2f} {farthest:>22.4f}"
+        )
     return "\n".join(lines)
 
 

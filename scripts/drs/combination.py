@@ -1,7 +1,7 @@
 """Images of one field become a mosaic, band by band of its rows, in memory that does not grow with the mosaic.
 
-Images put onto the mosaic's pixels (`exact`, `drizzle`) take two passes: the median of all, then each image without
-what differs from that median. Shifted images (`shift`) take one.
+Images put onto the mosaic's pixels (`exact`, `drizzle`) take two passes: the median of all, then each image with that
+median in place of bad pixels and of what differs from it. Shifted images (`shift`) take one.
 """
 
 from dataclasses import dataclass, replace
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from drs.blotting import blot, find_outliers
+from drs.blotting import blot, estimate_lost, find_outliers
 from drs.clipping import clip_frames, find_median
 from drs.dq import Flag
 from drs.drizzling import drizzle_rows
@@ -24,6 +24,7 @@ MINIMUM_COVERAGE = 0.9  # of an output pixel by good pixels; with less, a steep 
 SLIVER = 1e-6  # what rounding leaves of a drop beside the edge of an output pixel
 MINIMUM_FRAMES = 3  # of two that differ, none is known to be wrong
 HALO = 2  # rows of an image around those used: neighbours of outliers and their derivative
+ESTIMATED = np.uint32(Flag.FLUX_ESTIMATED)
 STACK_BYTES = 1 << 27
 SAMPLE_ROWS = 16
 MAX_TURN_PIX = 1.0
@@ -124,7 +125,7 @@ def combine(members, shape, settings, spool, *, tile_rows=None):
     if settings.method == "shift":
         shifts = [_find_shift(member) for member in members]
         return 1.0, sum(_shift_band(members, shifts, band, shape, settings, spool) for band in bands)
-    judged = settings.clip_sigma > 0 and len(members) >= MINIMUM_FRAMES
+    judged = len(members) >= MINIMUM_FRAMES
     for band in bands if judged else ():
         spool.write("median", band, _find_band_median(members, band, shape, settings))
     n_rejected = sum(_combine_band(members, band, shape, settings, spool, judged) for band in bands)
@@ -157,8 +158,8 @@ def _find_band_median(members, band, shape, settings):
     return find_median(values, MINIMUM_FRAMES)
 
 
-def _read_clean(member, rows, shape, settings, spool):
-    """Return some rows of a member without its outliers: values, variance, time, flags; and how many there are."""
+def _read_clean(member, rows, shape, settings, spool, n_frame):
+    """Return some rows of a member, values, variance, time and flags, with the median in place of what is lost."""
     n_row = member.pixelmap.shape[0]
     wide = slice(max(rows.start - HALO, 0), min(rows.stop + HALO, n_row))
     values, variance, time_s, flags = member.read(wide)
@@ -166,15 +167,21 @@ def _read_clean(member, rows, shape, settings, spool):
     low = min(max(int(np.floor(places[1].min())) - 2, 0), shape[0])
     high = max(min(int(np.ceil(places[1].max())) + 4, shape[0]), low)
     if high == low:
-        blotted = np.full(values.shape, np.nan, np.float32)
+        median = np.full(values.shape, np.nan, np.float32), np.ones(values.shape, bool)
     else:
-        blotted = blot(spool.read("median", slice(low, high)), places, low)
+        median = blot(spool.read("median", slice(low, high)), places, low)
     floored = np.maximum(variance, np.float32(member.variance_floor))
     limits = {"clip_sigma": settings.clip_sigma, "clip_gradient": settings.clip_gradient}
     outlier = find_outliers(
-        (values, floored, time_s > 0), blotted, **limits, neighbour_sigma=settings.clip_neighbour_sigma
+        (values, floored, time_s > 0), median, **limits, neighbour_sigma=settings.clip_neighbour_sigma
     )
     time_s[outlier], flags[outlier] = 0, np.uint32(Flag.OUTLIER)
+    # images whose pixels saturate are the brighter ones: the others say too little
+    lost = (time_s == 0) & (member.planes["DQ"].read(wide) & np.uint32(Flag.SATURATED) == 0)
+    filled, noise2, estimated = estimate_lost(median, lost, noise2=member.variance_floor, n_frame=n_frame)
+    values[estimated], variance[estimated] = filled[estimated], noise2[estimated]
+    time_s[estimated] = member.time_s
+    flags[estimated] |= ESTIMATED
     part = slice(rows.start - wide.start, rows.stop - wide.start)
     return [plane[part] for plane in (values, variance, time_s, flags)]
 
@@ -182,17 +189,19 @@ def _read_clean(member, rows, shape, settings, spool):
 def _combine_band(members, band, shape, settings, spool, judged):
     """Fill a band of the mosaic; return how many marks of outliers fell there."""
     size = (band.stop - band.start, shape[1])
-    total, n_used, time_s, dq = np.zeros((4, *size)), np.zeros(size, np.uint16), np.zeros(size), np.zeros(size, "u4")
+    total, seen, time_s = np.zeros((4, *size)), np.zeros(size), np.zeros(size)
+    n_used, dq = np.zeros(size, np.uint16), np.zeros(size, np.uint32)
     n_rejected = 0
     for member in members:
         rows = find_rows(member.pixelmap, band.start, band.stop)
         if rows.stop == rows.start:
             continue
-        frame = _read_clean(member, rows, shape, settings, spool) if judged else member.read(rows)
+        frame = _read_clean(member, rows, shape, settings, spool, len(members)) if judged else member.read(rows)
         sums, flags = _spread(frame, member, rows.start, band, shape, settings)
         total += sums[:4]
-        used = sums[1] > 0
+        used = (sums[1] > 0) & (flags & ESTIMATED == 0)
         n_used += used
+        seen += np.where(used, sums[1], 0)
         time_s += np.divide(sums[1], sums[4], out=np.zeros(size), where=used)
         dq |= flags
         n_rejected += np.count_nonzero(flags & np.uint32(Flag.OUTLIER))
@@ -201,7 +210,7 @@ def _combine_band(members, band, shape, settings, spool, judged):
     weight[empty] = np.nan
     dq[empty] |= np.uint32(Flag.DO_NOT_USE)
     made = {"SCI": signal / weight, "ERR": np.sqrt(variance) / weight, "DQ": dq, "CON": n_used, "EXP": time_s}
-    made |= {"WHT": np.where(empty, 0, weight), "correlation": aperture_variance / np.where(empty, np.nan, variance)}
+    made |= {"WHT": seen, "correlation": aperture_variance / np.where(empty, np.nan, variance)}
     for name, array in made.items():
         spool.write(name, band, array.astype({**PLANES, **WORKING}[name], copy=False))
     return n_rejected

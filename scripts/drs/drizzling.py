@@ -84,18 +84,6 @@ def _corner_kernel(quad, u, v):
 
 
 @njit(**FLAGS)
-def _add_kernel(part, pixel, y, x, sums):
-    """Add a part of a drop [signal, variance, weight] to an output pixel."""
-    value, variance, weight = pixel
-    aw = part * weight
-    sums[0, y, x] += aw * value
-    sums[1, y, x] += aw
-    sums[2, y, x] += aw * aw * variance
-    sums[3, y, x] += aw * weight * variance
-    sums[4, y, x] += part
-
-
-@njit(**FLAGS)
 def _shrink_kernel(corners, pixfrac, quads, lines):
     """Shrink the pixels of a block to drops: x and y of their corners in turn, (8, STEP).
 
@@ -141,45 +129,31 @@ def _cut_kernel(quads, lines, areas):
 
 
 @njit(**FLAGS)
-def _spread_cut_kernel(areas, column, row, pixel, limits, sums):
-    """Add a drop that falls on at most two columns and two rows, by its areas, to the rows of `limits`."""
-    both, columns, rows = areas[0] / areas[3], areas[1] / areas[3], areas[2] / areas[3]
-    for j in range(2):
-        y = row + j
-        if limits[0] <= y < limits[1]:
-            first = columns - both if j else both
-            second = 1.0 - columns - rows + both if j else rows - both
-            if first > ROUNDING and 0 <= column < sums.shape[2]:
-                _add_kernel(first, pixel, y - limits[2], column, sums)
-            if second > ROUNDING and 0 <= column + 1 < sums.shape[2]:
-                _add_kernel(second, pixel, y - limits[2], column + 1, sums)
+def _measure_cut_kernel(areas, j, i):
+    """Return the part of a drop in the lower or upper (j) left or right (i) of the four that two lines cut it into."""
+    both, columns, rows = areas
+    if j == 0:
+        return both if i == 0 else rows - both
+    return columns - both if i == 0 else 1.0 - columns - rows + both
 
 
 @njit(**FLAGS)
-def _spread_quad_kernel(quad, ends, pixel, limits, sums):
-    """Add a drop of any size to the rows of `limits` by exact areas; `ends`: of its first column and row, its last."""
+def _measure_quad_kernel(quad, row, column):
+    """Return the part of a drop of any size in a pixel, by exact areas."""
     x0, y0, x1, y1, x2, y2, x3, y3 = quad
-    u, v, right, top = ends
     area = -0.5 * ((x2 - x0) * (y3 - y1) - (x3 - x1) * (y2 - y0))
-    for row in range(max(int(v - 0.5), limits[0]), min(int(np.floor(top + 0.5)) + 1, limits[1])):
-        for column in range(max(int(u - 0.5), 0), min(int(np.floor(right + 0.5)) + 1, sums.shape[2])):
-            x, y = column - 0.5, row - 0.5
-            part = _corner_kernel(quad, x + 1.0, y + 1.0) - _corner_kernel(quad, x, y + 1.0)
-            part = (part - _corner_kernel(quad, x + 1.0, y) + _corner_kernel(quad, x, y)) / area
-            if part > ROUNDING:
-                _add_kernel(part, pixel, row - limits[2], column, sums)
+    x, y = column - 0.5, row - 0.5
+    part = _corner_kernel(quad, x + 1.0, y + 1.0) - _corner_kernel(quad, x, y + 1.0)
+    return (part - _corner_kernel(quad, x + 1.0, y) + _corner_kernel(quad, x, y)) / area
 
 
 @njit(**FLAGS)
-def _spread_turbo_kernel(x, y, half, pixel, limits, sums):
-    """Add a square of two times `half` along the axes of the grid to the rows of `limits`."""
-    for row in range(max(int(np.floor(y - half + 0.5)), limits[0]), min(int(np.floor(y + half + 0.5)) + 1, limits[1])):
-        height = min(row + 0.5, y + half) - max(row - 0.5, y - half)
-        column_b = min(int(np.floor(x + half + 0.5)), sums.shape[2] - 1)
-        for column in range(max(int(np.floor(x - half + 0.5)), 0), column_b + 1):
-            width = min(column + 0.5, x + half) - max(column - 0.5, x - half)
-            if width > 0.0 and height > 0.0:
-                _add_kernel(width * height / (4.0 * half * half), pixel, row - limits[2], column, sums)
+def _measure_square_kernel(place, half, row, column):
+    """Return the part of a square of two times `half` along the axes of the grid in a pixel."""
+    (x, y), area = place, 4.0 * half * half
+    width = min(column + 0.5, x + half) - max(column - 0.5, x - half)
+    height = min(row + 0.5, y + half) - max(row - 0.5, y - half)
+    return width * height / area if width > 0.0 and height > 0.0 else 0.0
 
 
 @njit(**FLAGS)
@@ -206,25 +180,57 @@ def _fill_corners_kernel(edges, block, table, corners):
 
 
 @njit(**FLAGS)
-def _spread_pixel_kernel(k, block, shape, pixel, limits, sums):
-    """Add pixel k of a block by a kernel; `limits`: rows from, to, first of sums."""
-    (quads, lines, areas), (kernel, pixfrac) = block, shape
-    if kernel == 0:
-        right, top = lines[2, k], lines[3, k]
-        if right < lines[0, k] + 1.0 and top < lines[1, k] + 1.0:
-            parts = areas[0, k], areas[1, k], areas[2, k], areas[3, k]
-            _spread_cut_kernel(parts, int(lines[0, k] - 0.5), int(lines[1, k] - 0.5), pixel, limits, sums)
-            return
-    quad = quads[0, k], quads[1, k], quads[2, k], quads[3, k], quads[4, k], quads[5, k], quads[6, k], quads[7, k]
-    x, y = 0.25 * (quad[0] + quad[2] + quad[4] + quad[6]), 0.25 * (quad[1] + quad[3] + quad[5] + quad[7])
-    if kernel == 0:
-        _spread_quad_kernel(quad, (lines[0, k], lines[1, k], lines[2, k], lines[3, k]), pixel, limits, sums)
-    elif kernel == 1:
-        _spread_turbo_kernel(x, y, 0.5 * pixfrac, pixel, limits, sums)
-    else:
-        row, column = int(np.floor(y + 0.5)), int(np.floor(x + 0.5))
-        if limits[0] <= row < limits[1] and 0 <= column < sums.shape[2]:
-            _add_kernel(1.0, pixel, row - limits[2], column, sums)
+def _spread_block_kernel(drops, frame, shape, limits, sums):
+    """Add the pixels of a block to the rows of `limits`: from, to, first of sums.
+
+    One function, so that no array is handed on for each pixel: counting its references takes as long as the rest.
+    """
+    (quads, lines, areas), (values, variance, weight), (kernel, pixfrac) = drops, frame, shape
+    for k in range(values.size):
+        if not weight[k] > 0:
+            continue
+        value, noise2, w = np.float64(values[k]), np.float64(variance[k]), np.float64(weight[k])
+        quad = quads[0, k], quads[1, k], quads[2, k], quads[3, k], quads[4, k], quads[5, k], quads[6, k], quads[7, k]
+        x, y = 0.25 * (quad[0] + quad[2] + quad[4] + quad[6]), 0.25 * (quad[1] + quad[3] + quad[5] + quad[7])
+        if kernel == 0:
+            left, bottom, right, top = lines[0, k] - 0.5, lines[1, k] - 0.5, lines[2, k] + 0.5, lines[3, k] + 0.5
+        else:
+            half = 0.5 * pixfrac if kernel == 1 else 0.0
+            left, bottom, right, top = x - half + 0.5, y - half + 0.5, x + half + 0.5, y + half + 0.5
+        first, start = int(np.floor(left)), int(np.floor(bottom))
+        last, stop = int(np.floor(right)), int(np.floor(top))
+        is_cut = kernel == 0 and last <= first + 1 and stop <= start + 1
+        whole = 1.0 / areas[3, k] if is_cut else 1.0
+        cut = areas[0, k] * whole, areas[1, k] * whole, areas[2, k] * whole
+        for row in range(max(start, limits[0]), min(stop + 1, limits[1])):
+            for column in range(max(first, 0), min(last + 1, sums.shape[2])):
+                if is_cut:
+                    part = _measure_cut_kernel(cut, row - start, column - first)
+                elif kernel == 0:
+                    part = _measure_quad_kernel(quad, row, column)
+                elif kernel == 1:
+                    part = _measure_square_kernel((x, y), half, row, column)
+                else:
+                    part = 1.0
+                if part > ROUNDING:
+                    aw, out = part * w, row - limits[2]
+                    sums[0, out, column] += aw * value
+                    sums[1, out, column] += aw
+                    sums[2, out, column] += aw * aw * noise2
+                    sums[3, out, column] += aw * w * noise2
+                    sums[4, out, column] += part
+
+
+@njit(**FLAGS)
+def _flag_block_kernel(corners, flags, limits, dq):
+    """Add the flags of the pixels of a block where their centres fall."""
+    for k in range(flags.size):
+        if flags[k] != 0:
+            x = 0.25 * (corners[0, k] + corners[0, k + 1] + corners[2, k + 1] + corners[2, k])
+            y = 0.25 * (corners[1, k] + corners[1, k + 1] + corners[3, k + 1] + corners[3, k])
+            column, row = int(np.floor(x + 0.5)), int(np.floor(y + 0.5))
+            if limits[0] <= row < limits[1] and 0 <= column < dq.shape[1]:
+                dq[row - limits[2], column] |= flags[k]
 
 
 @njit(parallel=True, cache=True, error_model="numpy")
@@ -251,13 +257,8 @@ def _drizzle_kernel(planes, nodes, starts, kernel, pixfrac, sums, dq):
                 _shrink_kernel(c, pixfrac, drops[0], drops[1])
                 if kernel == 0:
                     _cut_kernel(*drops)
-                for x in range(block * STEP, min((block + 1) * STEP, nx)):
-                    k = x - block * STEP
-                    if weight[row, x] > 0:
-                        pixel = np.float64(values[row, x]), np.float64(variance[row, x]), np.float64(weight[row, x])
-                        _spread_pixel_kernel(k, drops, (kernel, pixfrac), pixel, limits, sums)
-                    if flags.size > 0 and flags[row, x] != 0:
-                        out_x = int(np.floor(0.25 * (c[0, k] + c[0, k + 1] + c[2, k + 1] + c[2, k]) + 0.5))
-                        out_y = int(np.floor(0.25 * (c[1, k] + c[1, k + 1] + c[3, k + 1] + c[3, k]) + 0.5))
-                        if limits[0] <= out_y < limits[1] and 0 <= out_x < sums.shape[2]:
-                            dq[out_y - first, out_x] |= flags[row, x]
+                part = slice(block * STEP, min((block + 1) * STEP, nx))
+                frame = values[row, part], variance[row, part], weight[row, part]
+                _spread_block_kernel(drops, frame, (kernel, pixfrac), limits, sums)
+                if flags.size > 0:
+                    _flag_block_kernel(c, flags[row, part], limits, dq)

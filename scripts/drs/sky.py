@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from astropy.stats import SigmaClip
+from numba import njit, prange
 from scipy import ndimage
 
 from drs.dq import Flag
@@ -15,6 +16,9 @@ MINIMUM_SOURCE_PIXELS = 5
 SOURCE_MARGIN_PIX = 9
 N_ITERATION = 3
 ENOUGH_PIXELS = 100_000  # to find sources by; the level itself is that of all
+N_CLIP = 5
+N_BIN, REACH_SIGMA = 1 << 14, 8.0  # of the histogram of all pixels: 0.001 sigma each
+N_PART = 16  # of the image, counted one by one
 MINIMUM_LEVEL_SIGMA = 10.0
 SMALLEST_ERROR = 1e-30  # e-/s, of a level without noise
 
@@ -46,24 +50,62 @@ def measure_sky(rate, unusable, *, source_threshold_sigma):
     ReductionError
         No pixel is left.
     """
-    is_source = np.zeros(rate.shape, bool)
+    is_source, hidden = np.zeros(rate.shape, bool), unusable
     for turn in range(N_ITERATION):
-        pixels = rate[~(unusable | is_source)]
-        if not pixels.size:
+        n_sky = hidden.size - np.count_nonzero(hidden)
+        if not n_sky:
             raise ReductionError("no pixel is free of sources and flags: the sky level cannot be measured")
-        step = 1 if turn == N_ITERATION - 1 else max(pixels.size // ENOUGH_PIXELS, 1)
-        level, scatter = _clip(pixels[::step])
-        is_source = _mask_sources(np.where(unusable, level, rate) > level + source_threshold_sigma * scatter)
-    n_sky = np.count_nonzero(~(unusable | is_source))
+        level, scatter = _clip_sample(rate, hidden, n_sky // ENOUGH_PIXELS | 1)  # odd: not the same columns of each row
+        if turn == N_ITERATION - 1:
+            level, scatter = _clip_all(rate, hidden, level, scatter)
+        is_source = _mask_sources((rate > level + source_threshold_sigma * scatter) & ~unusable)
+        hidden = unusable | is_source
+    n_sky = hidden.size - np.count_nonzero(hidden)
     level_error = max(float(np.sqrt(np.pi / 2) * scatter / np.sqrt(max(n_sky, 1))), SMALLEST_ERROR)
     return SkyLevel(float(level), level_error, float(scatter), is_source)
 
 
-def _clip(pixels):
-    """Return the median and the standard deviation of some pixels without outliers."""
-    _, low, high = SigmaClip(CLIP_SIGMA, maxiters=5)(pixels, axis=0, masked=False, return_bounds=True)  # axis: in C
+def _clip_sample(rate, hidden, step):
+    """Return the clipped median and standard deviation of every `step`-th pixel that is not hidden."""
+    pixels = rate.ravel()[::step][~hidden.ravel()[::step]]
+    _, low, high = SigmaClip(CLIP_SIGMA, maxiters=N_CLIP)(
+        pixels, axis=0, masked=False, return_bounds=True
+    )  # axis: in C
     kept = pixels[(pixels >= low) & (pixels <= high)]
     return np.median(kept), kept.std(dtype=np.float64)
+
+
+def _clip_all(rate, hidden, level, scatter):
+    """Return the clipped median and standard deviation of all pixels that are not hidden, by their histogram.
+
+    `level` and `scatter` of a sample say where it is; each bin holds 0.001 of the scatter.
+    """
+    if not scatter > 0:
+        return level, scatter
+    width, low = 2 * REACH_SIGMA * scatter / N_BIN, level - REACH_SIGMA * scatter
+    counts = np.zeros((N_PART, N_BIN), np.int64)
+    _count_kernel(rate, hidden, low, width, counts)
+    counts, middles = counts.sum(axis=0), low + width * (np.arange(N_BIN) + 0.5)
+    for _ in range(N_CLIP):
+        kept = np.where(np.abs(middles - level) <= CLIP_SIGMA * scatter, counts, 0)
+        below = np.cumsum(kept)
+        k = int(np.searchsorted(below, 0.5 * below[-1]))
+        level = low + width * (k + 1 - (below[k] - 0.5 * below[-1]) / kept[k])
+        mean = np.average(middles, weights=kept)
+        scatter = np.sqrt(np.average((middles - mean) ** 2, weights=kept))
+    return level, scatter
+
+
+@njit(parallel=True, cache=True, error_model="numpy")
+def _count_kernel(rate, hidden, low, width, counts):
+    """Count the pixels in each bin, part by part of the image."""
+    n_part, n_bin = counts.shape
+    for part in prange(n_part):
+        for y in range(part * rate.shape[0] // n_part, (part + 1) * rate.shape[0] // n_part):
+            for x in range(rate.shape[1]):
+                place = (rate[y, x] - low) / width
+                if not hidden[y, x] and 0.0 <= place < n_bin:
+                    counts[part, int(place)] += 1
 
 
 def _mask_sources(bright):

@@ -66,44 +66,81 @@ def test_blank_sky_has_pulls_of_width_one(changes):
     assert sums.std() == pytest.approx(correlation, rel=0.05 + 4 / np.sqrt(2 * sums.size))
 
 
-def test_hits_go_and_cores_of_stars_stay():
-    clean = make_field(5, seed=5, fwhm=1.8, spacing=36)
+def test_hits_go_wherever_they_fall():
     field = make_field(5, seed=5, fwhm=1.8, spacing=36)
-    rng, total, gone = np.random.default_rng(6), 0, 0
-    seen, flags = count_frames(field, (150, 190)), []
+    rng, seen, gone = np.random.default_rng(6), count_frames(field, (150, 190)), []
+    struck = []
     for arrays, header in zip(field.images, field.headers, strict=True):
         y, x = (rng.integers(0, length, 100) for length in arrays["SCI"].shape)
         arrays["SCI"][y, x] += arrays["ERR"][y, x] * 10 ** rng.uniform(1, 3.5, 100)
         u, v = WCS(field.grid).wcs_world2pix(*WCS(header).wcs_pix2world(x, y, 0), 0)
-        near = np.array([np.hypot(field.stars[0] - a, field.stars[1] - b).min() < 4 for a, b in zip(u, v, strict=True)])
-        u, v = np.rint(u).astype(int), np.rint(v).astype(int)
-        flags.append((v, u, (arrays["DQ"][y, x] == 0) & (seen[v, u] >= 3) & ~near))
+        place = np.rint(v).astype(int), np.rint(u).astype(int)
+        struck.append((place, (arrays["DQ"][y, x] == 0) & (seen[place] >= 3)))
     arrays, _, _ = combine_field(field)
-    for v, u, counted in flags:
-        hit = arrays["DQ"][v, u] & Flag.OUTLIER != 0
-        total, gone = total + counted.sum(), gone + (hit & counted).sum()
-    assert total > 300
-    assert gone / total >= 0.98
-    clipped, _, n_rejected = combine_field(clean)
-    kept, _, none = combine_field(clean, clip_sigma=0)
+    for place, counted in struck:
+        gone.extend((arrays["DQ"][place] & Flag.OUTLIER != 0)[counted])
+    assert len(gone) > 300
+    assert np.mean(gone) >= 0.98
+
+
+@pytest.mark.parametrize("n", [3, 4, 6])
+def test_stars_of_undersampled_images_keep_their_cores(n):
+    """FWHM of 1.8 pixels, as of IRIS in Y: 200 stars, bad pixels on some of them."""
+    field = make_field(n, seed=5, fwhm=1.8, spacing=12)
+    clipped, _, n_rejected = combine_field(field)
+    kept, _, none = combine_field(field, clip_sigma=0)
     assert none == 0
-    assert n_rejected < 1e-5 * 5 * 150 * 190
-    cores = [(round(y), round(x)) for x, y, _ in clean.stars.T]
+    assert n_rejected < 2e-5 * n * 150 * 190
+    cores = [(round(y), round(x)) for x, y, _ in field.stars.T]
     ratios = np.array([clipped["SCI"][place] / kept["SCI"][place] for place in cores])
+    assert len(ratios) > 100
     assert np.abs(ratios - 1).max() < 1e-3
 
 
 @pytest.mark.parametrize("changes", METHODS[:2], ids=lambda changes: changes["method"])
-def test_stars_keep_their_flux_and_its_error(changes):
-    field = make_field(6, seed=7, fwhm=2.6, bad=0.0005, spacing=20)
+@pytest.mark.parametrize("fwhm", [1.8, 2.6])
+def test_stars_keep_their_flux_and_its_error(changes, fwhm):
+    """300 isolated stars up to a signal over noise of 5000, bad pixels in every image."""
+    field = make_field(6, (330, 430), seed=7, fwhm=fwhm, bad=0.003, spacing=20)
     arrays, correlation, _ = combine_field(field, **changes)
-    ratio = np.nan_to_num(sums_of_stars(field, arrays["SCI"])) / field.stars[2]
     error = correlation * np.sqrt(sums_of_stars(field, arrays["ERR"].astype(float) ** 2)) / field.stars[2]
-    good = np.isfinite(error) & (sums_of_stars(field, (arrays["CON"] < 3).astype(int)) == 0)
+    # the edge of an image through a star is another matter: UNEVEN of its source
+    good = np.isfinite(error) & (sums_of_stars(field, (count_frames(field, (330, 430)) < 6).astype(int)) == 0)
+    ratio = sums_of_stars(field, np.nan_to_num(arrays["SCI"])) / field.stars[2]
     bias = np.average(ratio[good], weights=error[good] ** -2) - 1
-    assert good.sum() > 20
-    assert abs(bias) < 0.002
-    assert abs(((ratio - 1) / error)[good].std() - 1) < 4 / np.sqrt(2 * good.sum())
+    assert good.sum() > 200
+    assert abs(bias) < 2e-4
+    assert np.mean(((ratio - 1) / error)[good] ** 2) == pytest.approx(1, abs=0.1 + 3 * np.sqrt(2 / good.sum()))
+
+
+def test_a_bad_pixel_in_the_core_of_a_star_is_estimated_and_not_counted():
+    field = make_field(5, seed=2, bad=0, spacing=24)
+    whole, _, _ = combine_field(field)
+    header, grid = WCS(field.headers[2]), WCS(field.grid)
+    u, v = np.rint(header.wcs_world2pix(*grid.wcs_pix2world(*field.stars[:2], 0), 0)).astype(int)
+    for name, value in (("DQ", 1), ("SCI", np.nan)):
+        field.images[2][name][v, u] = value
+    arrays, _, _ = combine_field(field)
+    place = np.rint(grid.wcs_world2pix(*header.wcs_pix2world(u, v, 0), 0)).astype(int)[::-1]
+    place = tuple(place[:, whole["CON"][tuple(place)] == 5])
+    assert place[0].size > 20
+    assert (arrays["CON"][place] == 4).all()
+    assert (arrays["WHT"][place] < 0.9 * whole["WHT"][place]).all()
+    assert (arrays["DQ"][place] & Flag.FLUX_ESTIMATED > 0).all()
+    assert (arrays["ERR"][place] > whole["ERR"][place]).all()
+    error = np.sqrt(sums_of_stars(field, arrays["ERR"].astype(float) ** 2))
+    change = sums_of_stars(field, arrays["SCI"].astype(float) - whole["SCI"])
+    assert np.nanmean((change / error) ** 2) < 2
+    assert abs(np.nanmedian(change / field.stars[2])) < 0.002
+
+
+def test_a_wide_gap_and_a_saturated_pixel_are_not_filled():
+    field = make_field(4, seed=3, bad=0)
+    field.images[1]["DQ"][40:60, 50:90] = 1
+    field.images[2]["DQ"][80, 70] = Flag.SATURATED | Flag.DO_NOT_USE
+    arrays, _, _ = combine_field(field)
+    assert (arrays["DQ"] & Flag.FLUX_ESTIMATED).sum() == 0
+    assert (arrays["CON"] == 3).sum() > 700
 
 
 def test_the_weight_of_a_pixel_does_not_follow_its_light():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from astropy.stats import sigma_clip
 from images import SHAPE, make_image
 
 from drs.dq import Flag
@@ -18,6 +19,18 @@ def star_field(level=20.0, noise=0.5, shape=(120, 140), n_star=25, seed=8):
         y0, x0, flux = rng.uniform(5, shape[0] - 5), rng.uniform(5, shape[1] - 5), 10 ** rng.uniform(1.5, 4)
         stars += flux / (2 * np.pi * 1.5**2) * np.exp(-((y - y0) ** 2 + (x - x0) ** 2) / (2 * 1.5**2))
     return (level + stars + rng.normal(0, noise, shape)).astype(np.float32), stars
+
+
+def test_the_level_of_a_large_image_is_that_of_its_clipped_pixels():
+    rng = np.random.default_rng(5)
+    rate = rng.normal(40, 3, (512, 640)).astype(np.float32)
+    rate[::7, ::5] += rng.exponential(30, rate[::7, ::5].shape).astype(np.float32)
+    unusable = rng.random(rate.shape) < 0.01
+    rate[unusable] = np.nan
+    sky = measure_sky(rate, unusable, source_threshold_sigma=1e9)
+    kept = sigma_clip(rate[~unusable], sigma=3, maxiters=None, masked=False)
+    assert sky.level == pytest.approx(np.median(kept), abs=0.002 * 3)
+    assert sky.scatter == pytest.approx(kept.std(dtype=float), rel=0.002)
 
 
 def test_sky_level_among_stars():

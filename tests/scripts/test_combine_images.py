@@ -14,7 +14,7 @@ from drs.wcs import build_wcs
 DETECTOR = {"scale_arcsec": 0.004, "centre_x_arcsec": 0.0, "centre_y_arcsec": 0.0, "rotation_deg": 0.0}
 IRIS = Path(__file__).resolve().parents[2] / "config" / "instruments" / "iris.yaml"
 OPTIONS = {"method": "exact", "kernel": "square", "pixfrac": 1, "statistic": "mean", "clip": "error"}
-OPTIONS |= {"clip_sigma": 5, "clip_gradient": 1, "clip_neighbour_sigma": 3, "offsets": "header", "max_offset_pix": 12}
+OPTIONS |= {"clip_sigma": 5, "clip_gradient": 0.8, "clip_neighbour_sigma": 3, "offsets": "header", "max_offset_pix": 12}
 
 
 def at(north_pix):
