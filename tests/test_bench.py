@@ -4,8 +4,8 @@ import re
 
 import bench_bestrefs
 import bench_ifs
-import extraction_methods
 import bench_mosaic
+import extraction_methods
 import known_ramps
 import numpy as np
 import peers
