@@ -120,7 +120,7 @@ def measure_distortion(night, which=0):
 
 
 def find_unit(night):
-    """Return what the flat makes of 1 e-/s: it is 1 in the median, where a pixel sees as much more than that of CDELT."""
+    """Return what the flat, 1 in the median, makes of 1 e-/s: the median area of sky that pixels see."""
     maps, good = read_truth(night)
     return float(np.median((maps["FLAT"] * maps["AREA"])[good]) / np.median(maps["FLAT"][good]))
 

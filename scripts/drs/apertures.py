@@ -47,7 +47,8 @@ def find_peaks(rate, error, unusable, *, threshold_sigma, radius_pix):
     values = np.where(good, rate, 0.0).astype(np.float64)
     variance = np.where(good, error, 0.0).astype(np.float64) ** 2
     mean = ndimage.uniform_filter(values, 3, mode="constant") * 9 / n
-    sigma = np.sqrt(ndimage.uniform_filter(variance, 3, mode="constant") * 9) / n
+    sums = np.maximum(ndimage.uniform_filter(variance, 3, mode="constant"), 0) * 9  # its running sums round below 0
+    sigma = np.sqrt(sums) / n
     y, x = np.indices(rate.shape)
     found, left = [], good & (mean > threshold_sigma * sigma)
     while left.any():

@@ -84,3 +84,10 @@ def test_peaks_of_a_field_that_sources_fill():
         assert place == pytest.approx((row, column), abs=0.35)
     noise = np.random.default_rng(4).normal(size=(60, 50))
     assert find_peaks(noise, np.ones((60, 50)), noise > 9, threshold_sigma=5.0, radius_pix=3.0) == []
+
+
+def test_spaxels_of_great_noise_beside_others_without_any():
+    error = np.zeros((9, 40), np.float32)
+    error[:, :20] = 10.0 ** np.random.default_rng(0).uniform(-3, 4, (9, 20))
+    rate = np.zeros(error.shape, np.float32)
+    assert find_peaks(rate, error, rate != 0, threshold_sigma=5.0, radius_pix=3.0) == []
