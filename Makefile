@@ -4,8 +4,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 DEMO ?= demo/night
 WORKERS ?= 2
-# Whole nights first: what takes minutes must not be left for one worker at the end.
-TESTS ?= tests/workflow $(wildcard tests/test_*.py) tests/scripts tests/library
+# Whole nights last: by then one worker or the other has compiled what four jobs at once would all compile.
+TESTS ?= tests/library tests/scripts $(wildcard tests/test_*.py) tests/workflow
 # Options of tests/bench_ramp.py: checkouts of peers that no registry has, other sizes.
 BENCH ?=
 
