@@ -36,6 +36,7 @@ UNITS = {
     "sky": {"SCI": "electron/s", "ERR": "electron/s"},
     "flux": {"SCI": "", "ERR": ""},
     "telluric": {"SCI": "", "ERR": "", "WAVELENGTH": "um"},
+    "psf": {"SCI": "", "ERR": "", "ENCIRCLED": "", "RADIUS": "pix"},
     "fibre": {"SCI": "pix", "ERR": "pix", "WAVELENGTH": "um"},
 }
 SPECTRAL = {"DETECTOR": "IFS", "INSTMODE": "LENSLET", "SCALE": 0.014, "GRATING": "K4000"}

@@ -24,7 +24,7 @@ MINIMUM_COVERAGE = 0.9  # of an output pixel by good pixels; with less, a steep 
 SLIVER = 1e-6  # what rounding leaves of a drop beside the edge of an output pixel
 MINIMUM_FRAMES = 3  # of two that differ, none is known to be wrong
 HALO = 2  # rows of an image around those used: neighbours of outliers and their derivative
-ESTIMATED = np.uint32(Flag.FLUX_ESTIMATED)
+LOST = np.uint32(Flag.DO_NOT_USE)  # among the flags of pixels that are used: what stands in for a pixel
 STACK_BYTES = 1 << 27
 SAMPLE_ROWS = 16
 MAX_TURN_PIX = 1.0
@@ -181,7 +181,7 @@ def _read_clean(member, rows, shape, settings, spool, n_frame):
     filled, noise2, estimated = estimate_lost(median, lost, noise2=member.variance_floor, n_frame=n_frame)
     values[estimated], variance[estimated] = filled[estimated], noise2[estimated]
     time_s[estimated] = member.time_s
-    flags[estimated] |= ESTIMATED
+    flags[estimated] |= LOST | np.uint32(Flag.FLUX_ESTIMATED)
     part = slice(rows.start - wide.start, rows.stop - wide.start)
     return [plane[part] for plane in (values, variance, time_s, flags)]
 
@@ -199,11 +199,11 @@ def _combine_band(members, band, shape, settings, spool, judged):
         frame = _read_clean(member, rows, shape, settings, spool, len(members)) if judged else member.read(rows)
         sums, flags = _spread(frame, member, rows.start, band, shape, settings)
         total += sums[:4]
-        used = (sums[1] > 0) & (flags & ESTIMATED == 0)
+        used = (sums[1] > 0) & (flags & LOST == 0)
         n_used += used
         seen += np.where(used, sums[1], 0)
         time_s += np.divide(sums[1], sums[4], out=np.zeros(size), where=used)
-        dq |= flags
+        dq |= flags & ~LOST
         n_rejected += np.count_nonzero(flags & np.uint32(Flag.OUTLIER))
     signal, weight, variance, aperture_variance = total
     empty = weight == 0

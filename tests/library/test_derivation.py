@@ -50,11 +50,11 @@ def test_changes_tell_what_takes_the_place_of_what_and_new_cases(derive, tmp_pat
 
 def test_the_first_reference_of_a_type_makes_its_rules(derive, tmp_path):
     liger = {"INSTRUME": "Liger", "TELESCOP": "Keck"}
-    made = derive(write_reference(tmp_path, "rectmat", **liger), write_reference(tmp_path, "telluric", **liger))
-    text = mapping_path(tmp_path / "work", "ligeriri_liger_rectmat_0007.rmap").read_text()
+    made = derive(write_reference(tmp_path, "telluric", **liger), write_reference(tmp_path, "fibre", **liger))
+    text = mapping_path(tmp_path / "work", "ligeriri_liger_telluric_0007.rmap").read_text()
     assert "'derived_from' : 'NONE'" in text
-    assert "('0.0.1', 'IFS', 'LENSLET', 'Y', '0.014', 'K4000') : UseAfter({" in text
-    assert made["rmaps"]["ligeriri_liger_telluric_0000.rmap"] == "ligeriri_liger_telluric_0007.rmap"
+    assert "('0.0.1', 'IFS', 'LENSLET', 'Y', '0.014', 'K4000') : ClosestTime({" in text
+    assert made["rmaps"]["ligeriri_liger_fibre_0000.rmap"] == "ligeriri_liger_fibre_0007.rmap"
     assert "'SKY' : 'N/A'" in mapping_path(tmp_path / "work", "ligeriri_liger_0007.imap").read_text()
 
 

@@ -58,7 +58,7 @@ def test_the_associations_are_valid_and_what_is_wrong_is_named():
     check_document(schema, rules, name="associations.yaml")
     for change, text in (
         ({"recipes": {"camera": {}}}, "'camera' is not one of"),
-        ({"level1": ["dq", "psf"]}, "'psf' is not one of"),
+        ({"level1": ["dq", "ghost"]}, "'ghost' is not one of"),
         ({"stages": {"detector": {"kinds": ["dark"]}}}, "'optics' is a required"),
         ({"sky": rules["sky"] | {"max_gap": 1}}, "'max_gap' was unexpected"),
     ):

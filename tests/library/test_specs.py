@@ -51,7 +51,11 @@ def test_checks_of_an_instrument_name_its_detectors_and_their_other_names():
 
 @pytest.mark.parametrize(
     ("model", "line"),
-    [("RectificationModel", "(ndim(RECTMAT_ARRAY,4))"), ("TraceModel", "(ndim(EDGES_ARRAY,3))"), ("PsfModel", None)],
+    [
+        ("RectificationModel", "(ndim(RECTMAT_ARRAY,4))"),
+        ("TraceModel", "(ndim(EDGES_ARRAY,3))"),
+        ("DrizzleParametersModel", None),
+    ],
 )
 def test_checks_of_arrays_follow_the_schema_of_the_model(model, line):
     text = specs.format_checks({"x": {**FACTS, "model": model}}, [], PARKEYS)["all_dark.tpn"]

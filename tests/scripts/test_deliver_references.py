@@ -55,7 +55,7 @@ def test_a_reference_of_another_tier_ends_the_command(run, tmp_path):
     result = run("optics", write_reference(tmp_path, "dark"))
     assert result.exit_code == 1
     assert "Error:" in result.output
-    assert "is not delivered in tier optics, which takes DISTORTION, FIBRE, FLAT" in result.output
+    assert "is not delivered in tier optics, which takes DISTORTION, FLAT" in result.output
     assert not (tmp_path / "delivery.json").exists()
 
 
