@@ -8,7 +8,7 @@ from numba import njit, prange
 SCALES = {"error": 0, "sigma": 1, "mad": 2}
 STATISTICS = {"mean": 0, "median": 1}
 MAD_TO_SIGMA = 1.4826
-NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))
+NEIGHBOURS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx)
 # Variance of the median of n normal values over that of their mean (order statistics, integrated), n from 1; pi / 2
 # for many.
 MEDIAN_VARIANCE = np.array([1, 1, 1.3461, 1.1923, 1.4341, 1.2880, 1.4725, 1.3448, 1.4937, 1.3822, 1.5070, 1.4087])
@@ -45,7 +45,7 @@ def clip_frames(values, variance, weight, *, statistic, scale, clip_sigma, clip_
     """Return the clipped mean or median of frames.
 
     In each pixel the frame farthest from the median is rejected while it deviates by more than `clip_sigma` scales
-    plus `clip_gradient` times the largest step of the median to one of the four neighbours, and three frames or more
+    plus `clip_gradient` times the largest step of the median to one of the eight neighbours, and three frames or more
     are left. The scale is each frame's own error or the frames' median error, whichever is larger (`error`), the
     standard deviation of the values (`sigma`: of n values none can deviate by more than (n - 1) / sqrt(n) of them), or
     1.4826 times their median absolute deviation (`mad`).

@@ -68,9 +68,8 @@ def measure_sky(rate, unusable, *, source_threshold_sigma):
 def _clip_sample(rate, hidden, step):
     """Return the clipped median and standard deviation of every `step`-th pixel that is not hidden."""
     pixels = rate.ravel()[::step][~hidden.ravel()[::step]]
-    _, low, high = SigmaClip(CLIP_SIGMA, maxiters=N_CLIP)(
-        pixels, axis=0, masked=False, return_bounds=True
-    )  # axis: in C
+    clip = SigmaClip(CLIP_SIGMA, maxiters=N_CLIP)
+    _, low, high = clip(pixels, axis=0, masked=False, return_bounds=True)  # axis: in C
     kept = pixels[(pixels >= low) & (pixels <= high)]
     return np.median(kept), kept.std(dtype=np.float64)
 
@@ -85,8 +84,10 @@ def _clip_all(rate, hidden, level, scatter):
     width, low = 2 * REACH_SIGMA * scatter / N_BIN, level - REACH_SIGMA * scatter
     counts = np.zeros((N_PART, N_BIN), np.int64)
     _count_kernel(rate, hidden, low, width, counts)
-    counts, middles = counts.sum(axis=0), low + width * (np.arange(N_BIN) + 0.5)
+    of_sample, counts, middles = level, counts.sum(axis=0), low + width * (np.arange(N_BIN) + 0.5)
     for _ in range(N_CLIP):
+        if scatter < width:  # all that is left is in one bin: the median of the sample is finer
+            return of_sample, scatter
         kept = np.where(np.abs(middles - level) <= CLIP_SIGMA * scatter, counts, 0)
         below = np.cumsum(kept)
         k = int(np.searchsorted(below, 0.5 * below[-1]))

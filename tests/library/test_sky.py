@@ -55,6 +55,14 @@ def test_level_without_noise_and_sources_is_exact():
     assert sky.level == 7.0
 
 
+def test_a_level_without_noise_among_outliers_of_all_sizes():
+    rate = np.full((60, 70), 7.0, np.float32)
+    rate.ravel()[::40] = 7 + 3.0 ** np.arange(105)[: rate.ravel()[::40].size].clip(max=30)
+    sky = measure_sky(rate, np.zeros(rate.shape, bool), source_threshold_sigma=1e9)
+    assert np.isfinite([sky.level, sky.level_error, sky.scatter]).all()
+    assert sky.level == pytest.approx(7.0, abs=0.1)
+
+
 def test_a_frame_without_sky_is_refused():
     with pytest.raises(ReductionError, match="no pixel is free"):
         measure_sky(np.ones((5, 6), np.float32), np.ones((5, 6), bool), source_threshold_sigma=3)
