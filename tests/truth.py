@@ -185,10 +185,10 @@ PULLS = {
 
 def format_table(night):
     """Return the figures of a night as text."""
-    if truth_slicer.has_slices(night):
-        return truth_slicer.format_table(night)
     detectors = [name for name in DETECTORS if (night / "truth" / f"{'_'.join(name).lower()}_detector.fits").exists()]
-    if any((night / "level3").glob("*_IFS_*.fits")):
+    if not detectors and truth_slicer.has_slices(night):
+        return truth_slicer.format_table(night)
+    if not detectors and any((night / "level3").glob("*_IFS_*.fits")):
         return format_cubes(night)
     if not any((night / "level3").glob("*.fits")) and (text := truth_calibrations.format_table(night)):
         return text

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from drs.rectmat import lit_lenslets
 from drs.simulation import air, slicers, spectrograph, truth
+from drs.simulation.plan import list_sequences
 
 LISTS = Path(__file__).resolve().parents[3] / "config" / "lines"
 FACTS = {"LENSLET": "lenslets", "SLICER": "slices"}  # INSTMODE -> section of a preset
@@ -17,7 +18,7 @@ def make_spectrograph(preset, mode, shape, random):
 
 def list_modes(preset, key):
     """Return the modes of (INSTRUME, DETECTOR) for which a preset has a spectrograph."""
-    own = [s for s in preset["sequences"] if s["instrument"] == key[0] and key[1] in s["detectors"]]
+    own = [s for s in list_sequences(preset) if s["instrument"] == key[0] and key[1] in s["detectors"]]
     seen = {sequence.get("instmode") for sequence in own}
     return [mode for mode, section in FACTS.items() if mode in seen and section in preset]
 

@@ -14,7 +14,7 @@ from drs.simulation.detector import make_detector, simulate_ramp
 from drs.simulation.drift import average_reads, make_drift
 from drs.simulation.level0 import write_level0
 from drs.simulation.observed import observe_offsets
-from drs.simulation.plan import detector_geometry, has_windows, plan_exposures
+from drs.simulation.plan import detector_geometry, has_windows, list_windows, plan_exposures
 from drs.simulation.references import REPO, write_cache
 from drs.simulation.streams import make_stream
 
@@ -146,7 +146,8 @@ class World:
     def physics(self, key):
         """Return section `detector` of the presets for (INSTRUME, DETECTOR), with its border and output channels."""
         readout = {name: self.geometry[key][name] for name in ("border_pix", "n_channel")}
-        return {**self.facts["instruments"][key[0]]["detector"], **self.preset.get("physics", {}), **readout}
+        own = self.geometry[key].get("physics", self.preset.get("physics", {}))
+        return {**self.facts["instruments"][key[0]]["detector"], **own, **readout}
 
     def _make_spectrograph(self, instrument, detector, mode):
         """Return the spectrograph of (INSTRUME, DETECTOR, INSTMODE)."""
@@ -282,7 +283,7 @@ class World:
         """Yield (rows, reads) of an exposure, block by block; each is made with the rows that couple to its own."""
         detector = self.detectors[_detector_of(exposure)]
         if has_windows(exposure.sequence, self.without):
-            detector = detector.with_windows(self.preset.get("guide_windows", []))
+            detector = detector.with_windows(list_windows(exposure.sequence, self.preset))
         n_row, halo = exposure.shape[0], int(detector.coupling > 0)
         for first in range(0, n_row, ROWS_PER_BLOCK):
             rows = slice(first, min(first + ROWS_PER_BLOCK, n_row))

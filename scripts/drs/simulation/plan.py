@@ -65,6 +65,11 @@ def detector_geometry(preset, instruments, instrument, detector):
     return {**instruments[instrument]["detectors"][detector], **smaller, **preset["detectors"][instrument][detector]}
 
 
+def list_sequences(preset):
+    """Return the sequences of a preset: those that it shares with another one, and its own."""
+    return [*preset["sequences"], *preset.get("more_sequences", [])]
+
+
 def plan_exposures(preset, facts, instruments, *, without=()):
     """Return the exposures of a preset in the order of their start.
 
@@ -80,7 +85,7 @@ def plan_exposures(preset, facts, instruments, *, without=()):
         Of the effects, `dithers`, `defects` and `guide_windows` matter here.
     """
     exposures = []
-    for sequence in preset["sequences"]:
+    for sequence in list_sequences(preset):
         for index in range(sequence["n_exposure"]):
             form = sequence.get("forms", {}).get(sequence.get("first", 1) + index, "")
             spoilt = form in ("truncated", "no-detector") or sequence["kind"] == "engineering"
@@ -103,7 +108,7 @@ def _plan_exposure(sequence, index, place, preset, facts, instrument, without):
     start = datetime.fromisoformat(sequence["start"]) + timedelta(seconds=wait_s)
     middle = start + timedelta(seconds=length_s / 2)
     number = sequence.get("first", 1) + index
-    dithers = preset.get("dithers", facts["dithers"])
+    dithers = {**facts, **preset, **sequence}["dithers"]
     dither = dithers[(number - 1) % len(dithers)] if "dithers" not in without else (0.0, 0.0)
     pointing = _point(sequence, [pixels * scale_arcsec for pixels in dither], middle, instrument)
     keywords = {
@@ -150,12 +155,17 @@ def has_windows(sequence, without):
     return "guide_windows" not in without and sequence["kind"] in ("science", "sky")
 
 
+def list_windows(sequence, preset):
+    """Return the guide windows of a sequence, or else of its preset: first x and y from 1, columns, rows."""
+    return sequence.get("guide_windows", preset.get("guide_windows", []))
+
+
 def _window_keywords(sequence, preset, without):
     """Return the keywords of the guide windows: first pixel, columns and rows of each, from 1."""
     if not has_windows(sequence, without):
         return {}
     keywords = {}
-    for k, window in enumerate(preset.get("guide_windows", []), start=1):
+    for k, window in enumerate(list_windows(sequence, preset), start=1):
         keywords |= {f"ODGW{k}PS": " ".join(map(str, window)), f"ODGW{k}ST": "ON"}
     return keywords
 

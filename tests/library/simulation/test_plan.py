@@ -10,6 +10,9 @@ from drs.simulation.night import load_facts
 from drs.simulation.plan import detector_geometry, plan_exposures
 
 FACTS, INSTRUMENTS = load_facts()
+OF_CUBES = {"telluric": 1, "flux-star": 1, "science": 2, "sky": 1, "dark": 5}
+SPECTRA_OF_DEMO = {("IRIS", "IFS", kind): n for kind, n in {"lenslet-scan": 16, **OF_CUBES}.items()}
+SPECTRA_OF_DEMO |= {("Liger", "IFS", kind): n for kind, n in {"flat": 2, "arc": 2, **OF_CUBES}.items()}
 
 
 def plan(name, **options):
@@ -44,9 +47,11 @@ def test_what_a_small_night_holds(name):
     kinds = Counter((*e.identity[:2], e.sequence["kind"]) for e in plan(name, without=("defects",)))
     n_liger = kinds.pop(("Liger", "IMG", "science"))
     assert kinds.pop(("Liger", "IMG", "dark")) == 5
+    spectra = {key: kinds.pop(key) for key in list(kinds) if key[1] == "IFS"}
     per_detector = {"dark": 5, "flat": 5, "science": 5, "sky": 3}
     assert kinds == {("IRIS", d, kind): n for d in ("IMG1", "IMG2") for kind, n in per_detector.items()}
     assert n_liger >= 4
+    assert spectra == (SPECTRA_OF_DEMO if name == "demo" else {})
     spoilt = [e for e in plan(name) if e.form in ("truncated", "no-detector") or e.sequence["kind"] == "engineering"]
     assert len(spoilt) == 3
     assert {"3-d", "gzip", "per-read"} <= {e.form for e in plan(name)}
@@ -116,8 +121,8 @@ def test_every_detector_is_in_a_preset_and_a_spectrograph_says_its_mode():
 
 @pytest.mark.parametrize("name", FACTS["presets"])
 def test_guide_windows_lie_on_the_detector_and_are_in_the_header_on_the_sky_only(name):
-    windows = FACTS["presets"][name]["guide_windows"]
     for exposure in plan(name, without=()):
+        windows = exposure.sequence.get("guide_windows", FACTS["presets"][name]["guide_windows"])
         places = [exposure.keywords.get(f"ODGW{k}PS") for k in range(1, len(windows) + 2)]
         if exposure.sequence["kind"] not in ("science", "sky"):
             assert not any(places)
