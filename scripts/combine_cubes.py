@@ -14,6 +14,7 @@ from drs.errors import ReductionError
 from drs.keywords import combine_keywords
 from drs.members import check_configuration, keep_good
 from drs.offsets import describe_offset
+from drs.restframe import average_velocity, move_wavelengths
 
 logger = logging.getLogger("combine_cubes")
 CONFIGURATION = ("INSTRUME", "DETECTOR", "INSTMODE", "FILTER", "SCALE", "GRATING")
@@ -28,9 +29,10 @@ OF_FRAMES = ("FRMSHIFT", "FRMSHERR", "WAVSHIFT", "WAVSHERR", "WAVNLINE", "BARYCO
 @click.option("--clip-gradient", type=cli.Finite(0), required=True, help="Part of the gradient allowed on top.")
 @click.option("--offsets", required=True, help="Where cubes are: header, measured, or a table (ECSV).")
 @click.option("--max-offset-pix", type=cli.Finite(1), required=True, help="Largest offset sought (measured).")
+@click.option("--barycentric", type=bool, required=True, help="Wavelengths as seen from the barycentre.")
 @cli.refusal_option
 @cli.output_option
-def main(cubes, offsets, max_offset_pix, mark_refusal, output, **options):
+def main(cubes, offsets, max_offset_pix, barycentric, mark_refusal, output, **options):
     """Combine Level 2 cubes into one of Level 3."""
     names = [path.name for path in cubes]
     read = [product.read(path, models="IFUCubeModel") for path in cubes]
@@ -52,6 +54,7 @@ def main(cubes, offsets, max_offset_pix, mark_refusal, output, **options):
         keywords = combined.keywords | {"OFFSETS": source.upper(), "NOISSPAT": round(found.correlation, 4)}
         combined = replace(combined, keywords=keywords, wcs=field.wcs, history=tuple(lines))
         combined = combined.with_step("combine", **options, offsets=source, max_offset_pix=max_offset_pix)
+        combined = apply_barycentre(combined, kept, wanted=barycentric)
         logger.info("%d cubes to %s spaxels", len(kept), field.grid.shape[::-1])
         tables = {} if offsets in METHODS else {"offsets": offsets}
         product.write(output, combined, inputs={"cube": cubes} | tables)
@@ -70,11 +73,29 @@ def check_units(cubes, names):
 def combine(cubes, field, drifts, *, clip_sigma, clip_gradient, **_):
     """Return the Level 3 product of cubes without coordinates, and the Combined."""
     planes = [tuple(cube.arrays[name] for name in ("SCI", "ERR", "DQ")) for cube in cubes]
-    times_s = [cube.keywords.get("TOTTIME", cube.keywords["EXPTIME"]) for cube in cubes]
     clip = {"clip_sigma": clip_sigma, "spare": clip_gradient}
-    found = combine_cubes(planes, field.grid, times_s, **clip, drifts=drifts)
+    found = combine_cubes(planes, field.grid, find_times(cubes), **clip, drifts=drifts)
     arrays = dict(zip(PLANES, found[: len(PLANES)], strict=True))
     return replace(describe_cube(cubes), arrays=arrays), found
+
+
+def apply_barycentre(combined, members, *, wanted):
+    """Return a combined cube that states the mean BARYCORR of its members, its wavelengths moved by it if wanted."""
+    headers = [member.keywords for member in members]
+    if not all("BARYCORR" in header for header in headers):
+        reason = "cubes without BARYCORR" if wanted else "by configuration"
+        return combined.with_step("barycentre", skipped=reason)
+    velocity, spread = average_velocity([header["BARYCORR"] for header in headers], find_times(members))
+    stated = {"BARYCORR": round(velocity, 4), "BARYRANG": round(spread, 4)}
+    combined = replace(combined, keywords=combined.keywords | stated)
+    if not wanted:
+        return combined.with_step("barycentre", skipped="by configuration")
+    return replace(combined, wcs=move_wavelengths(combined.wcs, velocity, spread)).with_step("barycentre")
+
+
+def find_times(cubes):
+    """Return the exposure times of cubes, s."""
+    return [cube.keywords.get("TOTTIME", cube.keywords["EXPTIME"]) for cube in cubes]
 
 
 def describe_cube(members):

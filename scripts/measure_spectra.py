@@ -21,7 +21,18 @@ from drs.whitelight import show_as_image
 logger = logging.getLogger("measure_spectra")
 N_PLOTTED = 6
 COPIED = ("TELESCOP", "INSTRUME", "DETECTOR", "INSTMODE", "FILTER", "SCALE", "GRATING", "OBJECT", "SEMID", "PROGNUM")
-COPIED += ("EXPDTST", "EXPDTEND", "EXPTIME", "TOTTIME", "NCOMBINE", "AIRORVAC", "BARYCORR", "NOISCORR", "NOISSPAT")
+COPIED += (
+    "EXPDTST",
+    "EXPDTEND",
+    "EXPTIME",
+    "TOTTIME",
+    "NCOMBINE",
+    "AIRORVAC",
+    "BARYCORR",
+    "S_BARYCR",
+    "NOISCORR",
+    "NOISSPAT",
+)
 COPIED += ("DATALVL", "DATAQUAL", "DRSVER")
 
 
@@ -44,7 +55,7 @@ def main(cube, positions, source_threshold_sigma, preview, output, **parameters)
         )
     read = product.read(cube, models="IFUCubeModel")
     keywords = {key: read.keywords[key] for key in COPIED if key in read.keywords}
-    keywords |= {"CUBE": cube.name, "CUBESHA1": sha1(cube)}
+    keywords |= {"CUBE": cube.name, "CUBESHA1": sha1(cube), "SPECSYS": read.wcs.get("SPECSYS", "TOPOCENT")}
     if read.refusal:
         logger.error("%s was refused: %s", cube, read.refusal)
         write_spectra(output, keywords | {"NSOURCE": 0}, [], [f"{product.REFUSED}{read.refusal}"])

@@ -57,6 +57,7 @@ STEP_KEYWORDS = {
     "combine": "S_COMBIN",
     "telluric": "S_TELLUR",
     "adc": "S_ADC",
+    "barycentre": "S_BARYCR",
     "normalize": "S_NORMAL",
 }
 

@@ -10,9 +10,11 @@ from cubefiles import GRID_UM, NOISE_E_PER_S, SHAPE, STARS, render_stars, write_
 
 from combine_cubes import main
 from drs import product
+from drs.cube import find_wavelengths
 from drs.dq import Flag
 
 OPTIONS = {"placing": "subpixel", "clip_sigma": 5, "clip_gradient": 1, "offsets": "header", "max_offset_pix": 6}
+OPTIONS |= {"barycentric": "no"}
 SHIFTS = ((0.0, 0.0), (2.4, -1.3), (-1.6, 2.7), (0.7, 0.5))
 
 
@@ -147,6 +149,30 @@ def test_one_cube_is_kept_as_it_is(run, tmp_path):
     assert {key: cube.wcs[key] for key in ("CRPIX1", "CRVAL1", "CRVAL3")} == pytest.approx(
         {key: own.wcs[key] for key in ("CRPIX1", "CRVAL1", "CRVAL3")}
     )
+
+
+@pytest.mark.parametrize("wanted", ["yes", "no"])
+def test_wavelengths_of_the_barycentre_on_request(run, tmp_path, wanted):
+    paths = [
+        write_cube(tmp_path / f"{k}.fits", k, render_stars(), BARYCORR=velocity, TOTTIME=time)
+        for k, velocity, time in ((1, -20.0, 100.0), (2, -20.3, 200.0))
+    ]
+    result = run(main, cube=paths, output=tmp_path / "out.fits", **OPTIONS | {"barycentric": wanted})
+    assert result.exit_code == 0, result.output
+    cube = product.read(tmp_path / "out.fits")
+    assert (cube.keywords["BARYCORR"], cube.keywords["BARYRANG"]) == pytest.approx((-20.2, 0.3))
+    status = {"yes": "COMPLETE", "no": "SKIPPED: by configuration"}[wanted]
+    assert (cube.keywords["S_BARYCR"], cube.wcs["SPECSYS"]) == (status, {"yes": "BARYCENT", "no": "TOPOCENT"}[wanted])
+    factor = 1 - 20.2 / 299792.458 if wanted == "yes" else 1.0
+    np.testing.assert_allclose(find_wavelengths(cube), GRID_UM * factor, rtol=1e-12)
+    assert cube.arrays["SCI"].shape == SHAPE
+
+
+def test_a_barycentre_that_cubes_do_not_state(run, tmp_path):
+    paths = write_field(tmp_path, shifts=SHIFTS[:1])
+    assert run(main, cube=paths, output=tmp_path / "out.fits", **OPTIONS | {"barycentric": "yes"}).exit_code == 0
+    cube = product.read(tmp_path / "out.fits")
+    assert (cube.keywords["S_BARYCR"], cube.wcs["SPECSYS"]) == ("SKIPPED: cubes without BARYCORR", "TOPOCENT")
 
 
 def test_a_refused_cube_is_left_out(run, tmp_path):

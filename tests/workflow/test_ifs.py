@@ -116,6 +116,8 @@ def test_cubes_and_spectra_are_in_flux_densities(ifs_night, pairs):
         assert cube.keywords["PHOTFLME"] < 0.002
     combined = product.read(ifs_night[0] / f"level3/{GROUP}_LVL3.fits", models="IFUCubeModel")
     assert combined.units["SCI"] == combined.units["ERR"] == FLUX_UNIT
+    velocities = [cube.keywords["BARYCORR"] for cube, _ in pairs]
+    assert combined.keywords["BARYCORR"] == pytest.approx(np.mean(velocities), abs=1e-3)
     table = fits.getheader(ifs_night[0] / f"level3/{GROUP}_SPEC.fits", 1)
     assert table["TUNIT2"] == table["TUNIT3"] == FLUX_UNIT
 
