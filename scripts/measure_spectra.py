@@ -21,19 +21,8 @@ from drs.whitelight import show_as_image
 logger = logging.getLogger("measure_spectra")
 N_PLOTTED = 6
 COPIED = ("TELESCOP", "INSTRUME", "DETECTOR", "INSTMODE", "FILTER", "SCALE", "GRATING", "OBJECT", "SEMID", "PROGNUM")
-COPIED += (
-    "EXPDTST",
-    "EXPDTEND",
-    "EXPTIME",
-    "TOTTIME",
-    "NCOMBINE",
-    "AIRORVAC",
-    "BARYCORR",
-    "S_BARYCR",
-    "NOISCORR",
-    "NOISSPAT",
-)
-COPIED += ("DATALVL", "DATAQUAL", "DRSVER")
+COPIED += ("EXPDTST", "EXPDTEND", "EXPTIME", "TOTTIME", "NCOMBINE", "AIRORVAC", "BARYCORR", "NOISCORR", "NOISSPAT")
+COPIED += ("S_BARYCR", "DATALVL", "DATAQUAL", "DRSVER")
 
 
 @cli.command()

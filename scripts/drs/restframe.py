@@ -44,15 +44,14 @@ def move_wavelengths(wcs, velocity_km_s, range_km_s=0.0):
     ReductionError
         Wavelengths that were moved before; velocities that differ by more than a tenth of a bin.
     """
-    if wcs.get("SPECSYS") != "TOPOCENT":
-        raise ReductionError(
-            f"wavelengths of SPECSYS {wcs.get('SPECSYS')!a}, expected TOPOCENT: take cubes as observed"
-        )
+    found = wcs.get("SPECSYS")
+    if found != "TOPOCENT":
+        raise ReductionError(f"wavelengths of SPECSYS {found!a}, expected TOPOCENT: take cubes as observed")
     bin_km_s = LIGHT_KM_S * abs(wcs["CDELT3"]) / wcs["CRVAL3"]
     if range_km_s > MOST_OF_BIN * bin_km_s:
         raise ReductionError(
-            f"BARYCORR of the cubes differs by {range_km_s:.3g} km/s, more than a tenth of a bin ({bin_km_s:.3g} km/s): "
-            "combine those of one night, or set combine_cubes: barycentric: false"
+            f"BARYCORR of the cubes differs by {range_km_s:.3g} km/s, more than a tenth of a bin ({bin_km_s:.3g} km/s):"
+            " combine those of one night, or set combine_cubes: barycentric: false"
         )
     factor = 1 + velocity_km_s / LIGHT_KM_S
     return wcs | {"CRVAL3": wcs["CRVAL3"] * factor, "CDELT3": wcs["CDELT3"] * factor, "SPECSYS": "BARYCENT"}

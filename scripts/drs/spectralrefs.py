@@ -8,6 +8,7 @@ from drs.references import open_references
 
 MODELS = {"rectmat": "RectificationModel", "trace": "TraceModel", "wavesol": "WavelengthModel"}
 SAME = ("INSTRUME", "DETECTOR", "INSTMODE", "FILTER", "SCALE", "GRATING")
+ERA = "INSTERA"  # a header may leave it out
 
 
 def read_spectral(exposure, manifest, reftype, roots):
@@ -29,8 +30,9 @@ def read_spectral(exposure, manifest, reftype, roots):
 
 
 def check_configuration(keywords, wanted, *, name):
-    """Refuse a reference, by its keywords, of another configuration than that of an exposure."""
-    differing = [key for key in SAME if keywords.get(key) != wanted.get(key)]
+    """Refuse a reference, by its keywords, of another configuration or era than that of an exposure."""
+    keys = (*SAME, ERA) if ERA in keywords and ERA in wanted else SAME
+    differing = [key for key in keys if keywords.get(key) != wanted.get(key)]
     if differing:
         found, expected = (", ".join(f"{key} = {of.get(key)}" for key in differing) for of in (keywords, wanted))
         raise ReductionError(f"{name} is of {found}, the exposure of {expected}: give one of its configuration")

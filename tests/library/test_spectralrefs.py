@@ -15,6 +15,9 @@ def test_the_configuration_of_a_reference():
     check_configuration(KEYS, KEYS | {"EXPNUM": 3}, name="x")
     with pytest.raises(ReductionError, match=r"x is of SCALE = 0\.009, GRATING = a, the exposure of SCALE = 0\.004, G"):
         check_configuration(KEYS, KEYS | {"SCALE": 0.004, "GRATING": "b"}, name="x")
+    check_configuration(KEYS | {"INSTERA": "0.0.1"}, KEYS, name="x")
+    with pytest.raises(ReductionError, match=r"x is of INSTERA = 0\.0\.1, the exposure of INSTERA = 0\.0\.2: give one"):
+        check_configuration(KEYS | {"INSTERA": "0.0.1"}, KEYS | {"INSTERA": "0.0.2"}, name="x")
 
 
 def test_the_field_on_the_sky():

@@ -208,6 +208,7 @@ def test_programs_that_show_cubes_find_what_they_want(extract, exposures):
         ({"INSTMODE": "IMG"}, {}, "INSTMODE 'IMG' of IFS has no field on the sky; known are LENSLET, SLICER"),
         ({}, {"rectmat": {"INSTMODE": "SLICER"}}, "is of INSTMODE = SLICER, the exposure of INSTMODE = LENSLET"),
         ({}, {"wavesol": {"SCALE": 0.004}}, "is of SCALE = 0.004, the exposure of SCALE = 0.009"),
+        ({}, {"rectmat": {"INSTERA": "0.0.2"}}, "is of INSTERA = 0.0.2, the exposure of INSTERA = 0.0.1"),
         ({"GRATING": "8000-H"}, {}, "is of GRATING = 4000-H, the exposure of GRATING = 8000-H"),
         ({"PA": None}, {}, "no PA in the header"),
     ],
