@@ -15,6 +15,7 @@ rule make_telluric:
     input:
         cubes=lambda wildcards: PLAN.level2_of(wildcards.name),
         after=PLAN.after_crds,
+        model=lambda wildcards: PLAN.standard(wildcards.name, config["make_telluric"]["models"]),
         script=source("make_telluric"),
         library=source(
             "drs/airglow",
@@ -25,7 +26,9 @@ rule make_telluric:
             "drs/members",
             "drs/skyspline",
             "drs/spectralrefs",
+            "drs/standard",
             "drs/starlight",
+            "drs/starmodel",
             "drs/telluric",
             "drs/wavegrid",
             "drs/wcs",
@@ -44,7 +47,8 @@ rule make_telluric:
     resources:
         **NEEDS.of("make_telluric"),
     params:
-        options=options(config["make_telluric"]),
+        options=options({key: value for key, value in config["make_telluric"].items() if key != "models"}),
+        model=lambda wildcards, input: [f"--model={path}" for path in input.model],
         cubes=lambda wildcards, input: [f"--cube={path}" for path in input.cubes],
         useafter=lambda wildcards: PLAN.combinations[wildcards.name]["useafter"],
         minimum=lambda wildcards: f"--minimum={PLAN.combinations[wildcards.name]['minimum']}",
@@ -52,6 +56,7 @@ rule make_telluric:
         """
         python {input.script:q} \
             {params.cubes:q} \
+            {params.model:q} \
             --useafter {params.useafter:q} \
             {params.minimum} \
             {params.options} \

@@ -11,8 +11,10 @@ from drs.cube import find_wavelengths
 from drs.keywords import combine_keywords, reference_keywords
 from drs.members import check_configuration, keep_good
 from drs.spectralrefs import SAME
+from drs.standard import read_standard
 from drs.starlight import check_signal, take_star
-from drs.telluric import average_spectra, measure_telluric
+from drs.starmodel import make_model, match_model
+from drs.telluric import Star, average_spectra, divide_star, find_usable, hydrogen_lines, measure_telluric
 
 logger = logging.getLogger("make_telluric")
 LEFT_OUT = ("OBJECT", "NOISCORR", "SKYFROM", "FRMSHIFT", "FRMSHERR", "WAVSHIFT", "WAVSHERR", "WAVNLINE", "BARYCORR")
@@ -21,6 +23,7 @@ LEFT_OUT += ("DATALVL", "S_TELLUR")
 
 @cli.command()
 @click.option("--cube", "cubes", type=cli.existing_file, multiple=True, required=True, help="Level 2 of the star.")
+@click.option("--model", type=cli.existing_file, default=None, help="Its spectrum, or one alike: a table (ECSV, FITS).")
 @click.option("--useafter", required=True, help="Time near which it holds, ISO.")
 @click.option("--minimum", type=click.IntRange(1), required=True, help="Exposures needed.")
 @click.option("--aperture-pix", type=cli.Finite(0, min_open=True), required=True, help="Radius of the aperture.")
@@ -28,14 +31,14 @@ LEFT_OUT += ("DATALVL", "S_TELLUR")
 @click.option("--minimum-signal-to-noise", type=cli.Finite(0), required=True, help="Of a bin, median.")
 @cli.refusal_option
 @cli.output_option
-def main(cubes, useafter, minimum, mark_refusal, output, **parameters):
+def main(cubes, model, useafter, minimum, mark_refusal, output, **parameters):
     """Make the telluric reference of a configuration."""
     names = [path.name for path in cubes]
     read = [product.read(path, models="IFUCubeModel", unit="electron/s") for path in cubes]
     with product.mark_refusal(output, describe_reference(read, useafter), mark=mark_refusal):
         good, lines = keep_good(read, names, minimum=minimum, what="telluric", one_shape=False)
         read, names = [read[k] for k in good], [names[k] for k in good]
-        check_configuration(read, names, SAME)
+        check_configuration(read, names, (*SAME, "OBJECT") if model else SAME)
         wavelength_um = find_wavelengths(read[0])
         radius = parameters["aperture_pix"]
         stars = [take_star(cube, name, wavelength_um, radius) for cube, name in zip(read, names, strict=True)]
@@ -43,14 +46,28 @@ def main(cubes, useafter, minimum, mark_refusal, output, **parameters):
         flux, error = average_spectra([spectrum.flux for spectrum in spectra], [one.error for one in spectra])
         check_signal(flux, error, parameters["minimum_signal_to_noise"], step="make_telluric")
         resolution = float(np.median(wavelength_um)) / (2 * abs(read[0].wcs["CDELT3"]))  # two bins per width
-        found = measure_telluric(
-            flux, error, wavelength_um, temperature_k=parameters["temperature_k"], resolution=resolution
-        )
+        spectrum = flux, error, wavelength_um
+        found, seen = take_out(spectrum, model, temperature_k=parameters["temperature_k"], resolution=resolution)
         made = fill_reference(describe_reference(read, useafter), found, wavelength_um)
-        made = with_profile(made, stars, radius)
+        stated = {"TELNLIN": seen, "TELFROM": model.name if model else "blackbody"}
+        made = with_profile(replace(made, keywords=made.keywords | stated), stars, radius)
         made = replace(made, history=tuple(lines)).with_parameters("telluric", **parameters)
-        logger.info("%d spectra, lines of hydrogen: %d", len(spectra), np.count_nonzero(found.star.depths))
-        product.write(output, made, inputs={"cube": cubes})
+        logger.info("%d spectra, lines of hydrogen: %d", len(spectra), seen)
+        product.write(output, made, inputs={"cube": cubes} | ({"model": model} if model else {}))
+
+
+def take_out(spectrum, path, *, temperature_k, resolution):
+    """Return the Telluric of a star by the table of its model, or by a blackbody; and how many lines were measured."""
+    flux, error, wavelength_um = spectrum
+    if path is None:
+        found = measure_telluric(*spectrum, temperature_k=temperature_k, resolution=resolution)
+        return found, int(np.count_nonzero(found.star.depths))
+    usable, known = find_usable(flux, error), read_standard(path)
+    centres = hydrogen_lines(known.wavelength_um[0], known.wavelength_um[-1])
+    model = make_model(*known, wavelength_um, centres, resolution=resolution)
+    match = match_model(model, flux, error, wavelength_um, usable, resolution=resolution)
+    star = Star(match.velocity_km_s, match.width_um, model.lines_um, match.scales)
+    return divide_star(flux, error, match.photons, star), match.n_line
 
 
 def describe_reference(members, useafter):
@@ -82,9 +99,8 @@ def fill_reference(made, found, wavelength_um):
     arrays = {name: row[np.newaxis].astype(np.float32) for name, row in rows.items()}
     arrays["DQ"] = np.where(known, np.uint32(0), np.uint32(1))[np.newaxis]
     arrays["WAVELENGTH"] = wavelength_um[np.newaxis].astype(np.float64)
-    seen = np.count_nonzero(found.star.depths)
     error = float(np.nanmedian(found.error / found.correction))
-    keywords = {"TELRV": round(found.star.velocity_km_s, 2), "TELNLIN": int(seen), "TELERR": float(f"{error:.4g}")}
+    keywords = {"TELRV": round(found.star.velocity_km_s, 2), "TELERR": float(f"{error:.4g}")}
     units = {"SCI": "", "ERR": "", "WAVELENGTH": "um"}
     return replace(made, keywords=made.keywords | keywords, arrays=arrays, units=units)
 

@@ -1,6 +1,6 @@
 """Telluric absorption from the spectrum of an A0V star, after Vacca, Cushing & Rayner (2003, PASP 115, 389).
 
-The star's own spectrum is divided out of what was seen: a blackbody (or a model that is given) times the lines of
+The star's own spectrum is divided out of what was seen: a model of it (`drs.starmodel`), or a blackbody times lines of
 hydrogen, whose depths, common velocity and common width are fitted to the star itself, as rotation and the instrument
 broaden them. What is left is the transmission of the atmosphere times the response of the instrument; it divides the
 spectra of an object taken at the same airmass, and keeps their colours if the temperature is right.
@@ -58,8 +58,8 @@ def blackbody(wavelength_um, temperature_k):
     return light / light.mean()
 
 
-def measure_telluric(flux, error, wavelength_um, *, temperature_k, resolution, model=None):
-    """Return the telluric correction from a star's spectrum.
+def measure_telluric(flux, error, wavelength_um, *, temperature_k, resolution):
+    """Return the telluric correction from the spectrum of a star of which no model is known.
 
     Parameters
     ----------
@@ -71,8 +71,6 @@ def measure_telluric(flux, error, wavelength_um, *, temperature_k, resolution, m
         Of the star's continuum: 9550 K for A0V (Vega).
     resolution : float
         Wavelength over the width (FWHM) of the instrument's profile.
-    model : ndarray, float, (bin), optional
-        Continuum of the star in place of a blackbody.
 
     Returns
     -------
@@ -83,16 +81,26 @@ def measure_telluric(flux, error, wavelength_um, *, temperature_k, resolution, m
     ReductionError
         No light.
     """
+    usable = find_usable(flux, error)
+    continuum = blackbody(wavelength_um, temperature_k)
+    star = fit_hydrogen(flux / continuum, error / continuum, wavelength_um, usable, resolution=resolution)
+    return divide_star(flux, error, continuum * absorb(wavelength_um, star), star)
+
+
+def find_usable(flux, error):
+    """Return where the spectrum of a star has values (bin), bool; refuse one without light."""
     usable = np.isfinite(flux) & np.isfinite(error) & (error > 0)
     if not usable.any() or not np.nanmedian(flux[usable]) > 0:
         raise ReductionError("the telluric star has no light: was it in the field? take another exposure of it")
-    continuum = blackbody(wavelength_um, temperature_k) if model is None else model / np.nanmean(model)
-    rest, noise = flux / continuum, error / continuum
-    star = fit_hydrogen(rest, noise, wavelength_um, usable, resolution=resolution)
-    absorbed = absorb(wavelength_um, star)
-    correction = np.where(usable, rest / absorbed, np.nan)
+    return usable
+
+
+def divide_star(flux, error, photons, star):
+    """Return the Telluric of a star's spectrum that without air is `photons` (bin), in any unit."""
+    usable = find_usable(flux, error)
+    correction = np.where(usable, flux / photons, np.nan)
     scale = np.nanpercentile(correction, 95)
-    return Telluric(correction / scale, np.where(usable, noise / absorbed / scale, np.nan), star)
+    return Telluric(correction / scale, np.where(usable, error / photons / scale, np.nan), star)
 
 
 def average_spectra(fluxes, errors):

@@ -10,6 +10,7 @@ from drs.telluric import (
     average_spectra,
     blackbody,
     correct_telluric,
+    divide_star,
     hydrogen_lines,
     match_columns,
     measure_telluric,
@@ -128,11 +129,17 @@ def test_a_line_of_the_air_beside_one_of_hydrogen_is_no_star(seed, place, stop):
     assert np.std(ratio / np.median(ratio)) < 0.005
 
 
-def test_a_model_takes_the_place_of_the_blackbody():
+def test_a_star_that_is_known_leaves_the_air():
     wavelength = make_grid(2.05, 2.15)
-    model = 1 + wavelength**3
-    found = measure_telluric(model, np.ones(model.size), wavelength, temperature_k=1.0, resolution=4000, model=model)
-    np.testing.assert_allclose(found.correction, 1, rtol=1e-6)
+    photons, air = 1 + wavelength**3, make_air(wavelength)
+    error = np.full(air.size, 0.01)
+    error[7] = np.nan
+    found = divide_star(photons * air, error, 3 * photons, TrueStar(0.0, 1e-3, np.array([]), np.array([])))
+    scale = np.percentile(np.delete(air, 7), 95)
+    np.testing.assert_allclose(np.delete(found.correction, 7), np.delete(air, 7) / scale, rtol=1e-12)
+    np.testing.assert_allclose(np.delete(found.error * photons, 7), 0.01 / scale, rtol=1e-12)
+    assert np.isnan(found.correction[7])
+    assert np.isnan(found.error[7])
 
 
 def test_gaps_and_no_light():

@@ -1,11 +1,15 @@
 """make_telluric: the transmission of the air from the cubes of a star, several exposures, what is refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from astropy import units as u
+from astropy.table import Table
 from cubefiles import GRID_UM, SHAPE, render_stars, write_cube
 
 from drs import product
-from drs.telluric import blackbody
+from drs.telluric import blackbody, hydrogen_lines
 from make_telluric import main
 
 OPTIONS = {"useafter": "2024-09-25T10:00:00", "minimum": 1, "aperture_pix": 5, "temperature_k": 9550}
@@ -75,3 +79,42 @@ def test_a_faint_star_is_refused(run, tmp_path):
     result = run(main, cube=paths, output=tmp_path / "out.fits", **OPTIONS)
     assert result.exit_code == 1
     assert "times its noise in a bin, at least 50 needed" in result.output
+
+
+def write_model(path, *, start_um=1.62):
+    """Write the spectrum of a star of falling flux density with a line of hydrogen at rest, 1.6412 um, in the bins."""
+    fine = np.arange(start_um, 1.66, 2e-5)
+    flux = fine**-4.0 * (1 - 0.3 * np.exp(-np.abs(fine - hydrogen_lines(1.63, 1.645)[0]) / 8e-4))
+    Table({"WAVELENGTH": fine * u.um, "FLUX": flux * u.Unit("W m-2 um-1")}).write(path, format="ascii.ecsv")
+    return path
+
+
+def test_a_model_takes_the_place_of_the_blackbody(run, tmp_path):
+    table = write_model(tmp_path / "vega.ecsv")
+    known, grid_um = Table.read(table), 1.6330 + 2e-4 * np.arange(64)
+    star = np.interp(grid_um, known["WAVELENGTH"], known["FLUX"] * known["WAVELENGTH"])
+    air = 1 - 0.4 * np.exp(-0.5 * ((grid_um - 1.6361) / 2.5e-4) ** 2)
+    spectrum = star / star.mean() * air
+    values = render_stars(stars=STAR, shape=(64, *SHAPE[1:])) * spectrum[:, np.newaxis, np.newaxis]
+    cube = write_cube(tmp_path / "1.fits", 1, values, grid_um=grid_um, IMTYPE="TELLURIC", OBJECT="HD-1")
+    result = run(main, cube=[cube], model=table, output=tmp_path / "out.fits", **OPTIONS)
+    assert result.exit_code == 0, result.output
+    made = product.read(tmp_path / "out.fits", models="TelluricModel")
+    ratio = made.arrays["SCI"][0] / air
+    assert np.std(ratio / np.median(ratio)) < 0.01  # measured 0.003
+    assert (made.keywords["TELFROM"], made.keywords["TELNLIN"]) == ("vega.ecsv", 1)
+    assert abs(made.keywords["TELRV"]) < 20
+    run(main, cube=[cube], output=tmp_path / "body.fits", **OPTIONS)
+    assert product.read(tmp_path / "body.fits").keywords["TELFROM"] == "blackbody"
+
+
+def test_a_model_that_does_not_fit_is_refused(run, tmp_path):
+    cubes = [write_star(tmp_path / "1.fits", 1)]
+    short = write_model(tmp_path / "short.ecsv", start_um=1.634)
+    result = run(main, cube=cubes, model=short, output=tmp_path / "out.fits", **OPTIONS)
+    assert "the model of the star is known from 1.634 to 1.66 um" in result.output
+    other = product.read(cubes[0])
+    product.write(tmp_path / "2.fits", replace(other, keywords=other.keywords | {"OBJECT": "HD-9"}))
+    cubes.append(tmp_path / "2.fits")
+    result = run(main, cube=cubes, model=write_model(tmp_path / "m.ecsv"), output=tmp_path / "out.fits", **OPTIONS)
+    assert "OBJECT is HD-1 in 1.fits, HD-9 in 2.fits" in result.output
