@@ -45,7 +45,8 @@ def scan(imtype, expnum, *, shape=(1, 8, 48, 64), **changes):
 
 def ifs_scan(imtype, expnum, **changes):
     """Return the header scan of an exposure of the IRIS spectrograph, by default of the slicer."""
-    return scan(imtype, expnum, **{"DETECTOR": "IFS", "INSTMODE": "SLICER", "SCALE": 0.05} | changes)
+    scale = 0.009 if "LENSLET" in (changes.get("INSTMODE"), changes.get("IFSMODE")) else 0.05
+    return scan(imtype, expnum, **{"DETECTOR": "IFS", "INSTMODE": "SLICER", "SCALE": scale} | changes)
 
 
 def night(**scans):

@@ -1,9 +1,12 @@
 """What the instrument files (config/instruments) say about an exposure: its detector, its mode, how it was read out."""
 
+import re
+
 from drs.errors import ReductionError
 from drs.schema import check_document, load_yaml
 
 CORRECT = "correct it in exposures.yaml"
+NAME_FIRST = re.compile(r"([A-Z]+)([0-9]{4,5})([A-Z]*)")  # of a grating: K8000a
 
 
 def read_instruments(folder):
@@ -101,6 +104,33 @@ def find_optics(keywords, detector):
     only = {"INSTMODE": next(iter(detector["modes"])) if len(detector["modes"]) == 1 else None}
     only |= {"SCALE": detector.get("scale_arcsec"), "GRATING": "MIRROR" if "scale_arcsec" in detector else None}
     return {key: keywords.get(key, value) for key, value in only.items()}
+
+
+def check_optics(keys, detector):
+    """Refuse SCALE and GRATING that the field of a spectrograph's mode does not have, naming those that it has.
+
+    Parameters
+    ----------
+    keys : dict
+        Of `find_optics`; what is None is not known, and left to what needs it.
+    detector : dict
+        Facts of the detector.
+    """
+    field = detector.get("fields", {}).get(keys["INSTMODE"], {})
+    for key, known in (("SCALE", "scales_arcsec"), ("GRATING", "gratings")):
+        listed = {_spell(value) for value in field.get(known, [keys[key]])}
+        if keys[key] is not None and _spell(keys[key]) not in listed:
+            names = ", ".join(map(str, field[known]))
+            raise ReductionError(f"{key} {keys[key]!a} is none of {keys['INSTMODE']}, which has {names}: {CORRECT}")
+
+
+def _spell(value):
+    """Return a value of a header in one form: gratings are written 4000-H+K, 4000-HK or HK4000."""
+    if not isinstance(value, str):
+        return value
+    text = value.upper().replace("+", "")
+    parts = NAME_FIRST.fullmatch(text)
+    return f"{parts[2]}-{parts[1]}{parts[3]}" if parts else text
 
 
 def find_readout(keywords, detector):

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 
 from drs.errors import ReductionError
 from drs.headers import SUFFIXES, parse_utc, read_keywords, scan_headers
-from drs.instruments import find_detector, find_mode, find_optics, find_readout, translate_keywords
+from drs.instruments import check_optics, find_detector, find_mode, find_optics, find_readout, translate_keywords
 from drs.keywords import CONFIGURATION, IDENTITY
 from drs.reads import gather_exposures
 from drs.schema import PRODUCTS, load_schema
@@ -22,6 +22,7 @@ JD_MINUS_MJD = 2400000.5
 MS_PER_DAY = 86_400_000
 YEARS = (1990, 2100)  # of every exposure; a start outside is a mistake
 PRINTABLE = re.compile(r"[ -~]*")  # what a FITS card can hold
+UNLIT = ("dark", "bias")  # of which no optics matter
 REQUIRED = ("INSTRUME", "DETECTOR", "EXPNUM")
 REFERENCE_KEYS = ("INSTRUME", "DETECTOR", "INSTERA", "READMODE", "FILTER", "PUPIL", "SUBARRAY", "EXPDTST")
 REFERENCE_KEYS += ("INSTMODE", "SCALE", "GRATING")  # of a spectrograph, where its header has them
@@ -199,6 +200,8 @@ def _classify(keywords, images, instruments, associations):
     mode, readout = find_mode(keywords, detector, associations["units"]), find_readout(keywords, detector)
     _check_shape(images)
     _check_needs(kind, keys)
+    if kind not in UNLIT:
+        check_optics(keys, detector)
     obs = "{SEMID}-{PROGNUM}-{OBSNUM}_{INSTRUME}_{DETECTOR}_{IMTYPE}".format(**keys)
     exp = f"{keys['EXPNUM']:04d}-{keys['SUBARRID']:02d}"
     return {

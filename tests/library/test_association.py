@@ -130,7 +130,9 @@ def test_lenslets_get_matrices_and_cubes_with_the_nearest_sky():
     scans |= {f"o{k}": ifs_scan("SCAN", 20 + k, start=at(2, k), INSTMODE="LENSLET") for k in range(15)}  # no GRATING
     scans |= {
         f"{imtype}{k}": ifs_scan(imtype, 40 + k, start=at(6, k), INSTMODE="LENSLET", GRATING=grating)
-        for k, (imtype, grating) in enumerate((("SCI", "4000-H"), ("SKY", "8000-H"), ("SKY", "4000-H"), ("SCI", "1")))
+        for k, (imtype, grating) in enumerate(
+            (("SCI", "4000-H"), ("SKY", "8000-H"), ("SKY", "4000-H"), ("SCI", "4000-J"))
+        )
     }
     plan = plan_of(scans)
     (matrix,) = plan["masters"].values()
@@ -142,7 +144,7 @@ def test_lenslets_get_matrices_and_cubes_with_the_nearest_sky():
     assert (second["choice"], second["reason"][:21]) == (None, "no fitting sky exposu")
     assert plan["skies"] == {}
     groups = [(entry["cubes"], entry["keys"]["GRATING"], entry["members"][0][-7:]) for entry in plan["groups"].values()]
-    assert groups == [(True, "4000-H", "0040-00"), (True, "1", "0043-00")]
+    assert groups == [(True, "4000-H", "0040-00"), (True, "4000-J", "0043-00")]
     reasons = [(entry["type"], entry["reason"]) for entry in plan["too_few"]]
     assert reasons == [("rectmat", "15 exposures, at least 16 needed")]
 

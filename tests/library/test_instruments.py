@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from nights import CONFIG, INSTRUMENTS, RULES
 
 from drs.errors import ReductionError
-from drs.instruments import find_detector, find_mode, find_optics, find_readout, translate_keywords
+from drs.instruments import check_optics, find_detector, find_mode, find_optics, find_readout, translate_keywords
 from drs.schema import find_problems
+from drs.simulation import slices
 
 IFS = INSTRUMENTS["IRIS"]["detectors"]["IFS"]
 IMG1 = INSTRUMENTS["IRIS"]["detectors"]["IMG1"]
@@ -28,6 +29,33 @@ def test_an_imager_has_one_scale_and_no_grating_and_a_spectrograph_says_its_own(
     said = {"INSTMODE": "LENSLET", "SCALE": 0.009, "GRATING": "4000-K"}
     assert find_optics(said | {"FILTER": "K"}, IFS) == said
     assert find_optics({"SCALE": 0.05}, IFS) == {"INSTMODE": None, "SCALE": 0.05, "GRATING": None}
+
+
+@pytest.mark.parametrize("grating", ["4000-H", "H4000", "4000-HK", "HK4000", "4000-H+K", "8000-Kn1-3", "Mirror", None])
+def test_scales_and_gratings_of_a_mode(grating):
+    check_optics({"INSTMODE": "LENSLET", "SCALE": 0.009, "GRATING": grating}, IFS)
+    check_optics({"INSTMODE": "SLICER", "SCALE": None, "GRATING": grating}, IFS)
+    check_optics({"INSTMODE": "IMG", "SCALE": 7.0, "GRATING": grating}, IMG1)
+
+
+def test_a_scale_or_grating_that_a_mode_does_not_have_is_refused_with_those_that_it_has():
+    keys = {"INSTMODE": "SLICER", "SCALE": 0.15, "GRATING": "K8000a"}
+    liger = INSTRUMENTS["Liger"]["detectors"]["IFS"]
+    check_optics(keys, liger)
+    with pytest.raises(ReductionError, match=r"SCALE 0\.05 is none of SLICER, which has 0\.075, 0\.15: correct it"):
+        check_optics(keys | {"SCALE": 0.05}, liger)
+    with pytest.raises(ReductionError, match=r"GRATING '10000-H' is none of SLICER, which has 4000-Z, .*MIRROR: c"):
+        check_optics(keys | {"GRATING": "10000-H"}, liger)
+    check_optics({"INSTMODE": "LENSLET", "SCALE": 0.031, "GRATING": "10000-H"}, liger)
+
+
+def test_formats_are_those_of_the_simulated_arrays():
+    for facts in INSTRUMENTS.values():
+        fields = facts["detectors"]["IFS"]["fields"]
+        assert [slices.FULL.n_slice, slices.FULL.n_spaxel] == fields["SLICER"]["elements"][0]
+        assert {len(field["scales_arcsec"]) for field in fields.values()} == {2}
+        # 16 positions of the mask light every lenslet column of the array once
+        assert fields["LENSLET"]["elements"][0][1] % fields["LENSLET"]["scan_positions"] == 0
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,8 @@ def test_kinds_of_a_spectrograph(obsname, mode, kind, imtype):
         ({"INSTMODE": "GRISM"}, "INSTMODE is illegal: 'GRISM' is not one of ['IMG', 'SLICER', 'LENSLET', 'IFS']"),
         ({"INSTMODE": "IFS", "IFSMODE": "X"}, "IFSMODE 'X', expected LENSLET or SLICER"),
         ({"OBSNAME": "LEN-SCI"}, "OBSNAME 'LEN-SCI' is not of mode slicer"),
+        ({"SCALE": 0.004}, "SCALE 0.004 is none of SLICER, which has 0.025, 0.05: correct it in exposures.yaml"),
+        ({"GRATING": "1200-H"}, "GRATING '1200-H' is none of SLICER, which has 4000-Z"),
         ({"NCHAN": 7}, "7 output channels (NCHAN) do not divide 64 columns (DETXSIZE)"),
         ({"NCHAN": 0}, "NCHAN is illegal"),
         ({"CHANVERT": False}, "CHANVERT is F"),
@@ -178,6 +180,11 @@ def test_a_spectrograph_without_mode_or_with_unequal_channels_is_rejected(change
     row = rows_of(night(a=ifs_scan("SCI", 1, **changes)))["a.fits"]
     assert row["status"] == "rejected"
     assert text in row["reason"], row["reason"]
+
+
+def test_a_dark_is_used_whatever_its_optics_were():
+    rows = rows_of(night(a=ifs_scan("DARK", 1, SCALE=0.2, GRATING="?")))
+    assert rows["a.fits"]["status"] == "accepted"
 
 
 def test_engineering_and_bad_exposures_are_set_apart():
