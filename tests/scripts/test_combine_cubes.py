@@ -175,6 +175,36 @@ def test_a_barycentre_that_cubes_do_not_state(run, tmp_path):
     assert (cube.keywords["S_BARYCR"], cube.wcs["SPECSYS"]) == ("SKIPPED: cubes without BARYCORR", "TOPOCENT")
 
 
+def kill(path, where):
+    """Write a cube again without values in some samples."""
+    cube = product.read(path)
+    arrays = {name: plane.copy() for name, plane in cube.arrays.items()}
+    arrays["SCI"][where] = arrays["ERR"][where] = np.nan
+    arrays["DQ"][where] |= np.uint32(Flag.DO_NOT_USE)
+    product.write(path, replace(cube, arrays=arrays))
+
+
+def test_spaxels_and_cubes_without_any_value(run, tmp_path):
+    paths = write_field(tmp_path)
+    for path in paths[:3]:
+        kill(path, np.s_[:, :, 3:5])  # beside a star in one of them
+    kill(paths[3], np.s_[:])
+    result = run(main, cube=paths, output=tmp_path / "out.fits", **OPTIONS)
+    assert result.exit_code == 0, result.output
+    cube = product.read(tmp_path / "out.fits")
+    assert cube.arrays["CON"].max() == 3
+    fluxes, away = measure_stars(cube)
+    np.testing.assert_allclose(fluxes[[0, 1]], 1.0, atol=0.03)
+    assert (away < 0.05).all()
+    unknown = np.isnan(cube.arrays["SCI"])
+    assert (unknown == (cube.arrays["CON"] == 0)).all()
+    assert (cube.arrays["DQ"][unknown] & Flag.DO_NOT_USE).all()
+    for path in paths[:3]:
+        kill(path, np.s_[:])
+    result = run(main, cube=paths, output=tmp_path / "out.fits", **OPTIONS)
+    assert "all pixels of all images are masked: see their DQ and their calibrations" in result.output
+
+
 def test_a_refused_cube_is_left_out(run, tmp_path):
     paths = write_field(tmp_path)
     with product.mark_refusal(paths[1], product.read(paths[1]), mark=True):
