@@ -42,11 +42,14 @@ def write_spectrum(path, cube):
 
 def test_a_cube_has_what_cubeviz_looks_for(cube):
     path, made, unit = cube  # rules of jdaviz's parser of cubes: names of extensions, unit, integer flags, coordinates
+    # jdaviz 5.0.2 itself opened such cubes of flux densities, with errors and flags; it takes no rates (electron/s)
     with fits.open(path) as hdus:
         images = [hdu for hdu in hdus if hdu.is_image and hdu.header["NAXIS"] == 3]
         kinds = ("flux", "sci"), ("ivar", "err", "var", "uncert"), ("mask", "dq")
         (flux,), (error,), (mask,) = ([hdu for hdu in images if hdu.name.lower() in names] for names in kinds)
         assert u.Unit(flux.header["BUNIT"]) == u.Unit(error.header["BUNIT"]) == unit
+        assert ["DISPAXIS" in hdu.header for hdu in images] == [True, False, False]  # jdaviz 5: flux of three axes
+        assert flux.header["DISPAXIS"] == 3
         assert mask.data.dtype.kind == "u"
         assert (mask.data[DEAD], mask.data[STRUCK]) == (Flag.DO_NOT_USE, Flag.JUMP_DET)
         for hdu in (flux, error, mask):

@@ -364,6 +364,8 @@ def _image_header(product, name):
     if name in product.units:
         header["BUNIT"] = (product.units[name], "unit of the values")
     header.update(product.wcs)
+    if name == "SCI" and "CTYPE3" in product.wcs:
+        header["DISPAXIS"] = (3, "axis of the wavelengths")  # by which cubeviz knows the flux of a cube
     return header
 
 
