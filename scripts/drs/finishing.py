@@ -9,6 +9,7 @@ from drs.cubedrift import state_drift
 from drs.cubeflux import calibrate_flux
 from drs.cubewcs import assign_wcs
 from drs.references import read_manifest
+from drs.spectralrefs import check_configuration
 
 BY_FIBRE = ("auto", "telemetry", "fibre")
 
@@ -48,6 +49,8 @@ def finish_cube(cube, grid_um, instrument, field, *, references, sky, parameters
         No pointing; a sky or a reference that does not fit.
     """
     manifest, roots = references
+    if sky is not None:
+        check_configuration(sky.keywords, cube.keywords, name="the sky cube")
     cube = assign_wcs(cube, instrument, field, grid_um)
     options = {key: parameters[key] for key in ("sky_method", "blank_fraction")}
     cube = subtract_sky(cube, sky, native=native, **options)

@@ -43,10 +43,10 @@ def references(tmp_path):
     return write_manifest(tmp_path, {"telluric": path}), [tmp_path / "none", tmp_path / "cache"]
 
 
-def finish(references, cube=None, **changes):
+def finish(references, cube=None, sky=None, **changes):
     """Return what `finish_cube` makes."""
     field = find_field(INSTRUMENT, KEYWORDS)
-    how = {"references": references, "sky": None, "parameters": PARAMETERS | changes}
+    how = {"references": references, "sky": sky, "parameters": PARAMETERS | changes}
     return finish_cube(cube or make_cube(), GRID_UM, INSTRUMENT, field, **how)
 
 
@@ -74,6 +74,14 @@ def test_a_cube_without_pointing_is_refused(references):
     del cube.keywords["PA"]
     with pytest.raises(ReductionError, match="no PA in the header"):
         finish(references, cube)
+
+
+@pytest.mark.parametrize("key", ["SCALE", "GRATING", "FILTER", "INSTMODE", "INSTERA"])
+def test_a_sky_of_another_configuration_is_refused(references, key):
+    sky = make_cube()
+    sky.keywords[key] = 0.004 if key == "SCALE" else "other"
+    with pytest.raises(ReductionError, match=f"the sky cube is of {key} = .*, the exposure of {key} = .*: give one of"):
+        finish(references, sky=sky, sky_method="cube")
 
 
 def test_a_rate_names_its_references(references, tmp_path):
