@@ -30,7 +30,8 @@ ADVICE = "deliver a reference for it, override it, or choose another context"
 CORRECT = "correct override in"
 MEND = "cannot be used: copy the cache again"
 NIGHT, EXPOSURE = "config.yaml", "exposures.yaml"  # who names an override
-PLACE = ("INSTRUME", "DETECTOR")  # an override holds for one detector
+PLACE = ("INSTRUME", "DETECTOR")  # an override holds for one detector, and where it matters for one MODE of it
+MODE = "INSTMODE"
 CASE = ("INSTRUME", "EXPDTST")  # what every lookup needs beside the keywords that a type matches
 DEFAULT_CLASSES = ("Match", "UseAfter")  # of a rule file that does not say how it chooses
 NO_ENTRY = dict.fromkeys(("file", "size", "sha1", "rmap", "selector", "useafter", "source"))
@@ -44,9 +45,9 @@ def resolve(exposures, context, types, cache, overlay=None, *, verify=True):
     exposures : dict
         exposure -> {"needs": [type, ...], "keys": {FITS keyword: value}, "levels", "override", "own_override"}. The
         keys are INSTRUME, EXPDTST (start of the exposure, UTC) and what the types match. Optional: "levels" {level of
-        products: [type, ...]}; "override" {type: path} of the night, a file that is taken where its INSTRUME and
-        DETECTOR are the exposure's (elsewhere CRDS chooses); "own_override" {type: {"file", "reason"}} of this
-        exposure. Paths are kept as given; `none` switches a type off.
+        products: [type, ...]}; "override" {type: path} of the night, a file that is taken where its INSTRUME,
+        DETECTOR and INSTMODE are the exposure's (elsewhere CRDS chooses); "own_override" {type: {"file", "reason"}} of
+        this exposure. Paths are kept as given; `none` switches a type off.
     context : dict
         {"context", "sha1", ...} of `find_context`, or of a delivery (then "base" and "delivered" as well).
     types : dict
@@ -224,7 +225,7 @@ def _read_overrides(request):
 def _override(entry, named, keys, facts, files):
     """Return the entry of a file that the configuration names; differing keywords are its reason.
 
-    None when an override of the night belongs to another detector, for which it was not meant.
+    None when an override of the night belongs to another detector, or mode, for which it was not meant.
     """
     path, where = named["file"], NIGHT if not named["own"] else EXPOSURE
     entry = {**entry, "source": "override", "note": named["note"]}
@@ -237,10 +238,11 @@ def _override(entry, named, keys, facts, files):
     if absent := [key for key in PLACE if key not in header]:
         return _not_found(entry, f"override {path} does not say its {' and '.join(absent)}; {CORRECT} {where}")
     differing = [key for key in (*PLACE, *facts["match"]) if not _agree(header.get(key, ""), keys.get(key))]
-    if any(key in PLACE for key in differing):
+    place = (*PLACE, MODE) if MODE in header else PLACE
+    if any(key in place for key in differing):
         if not named["own"]:
             return None
-        found, expected = (" ".join(str(keywords.get(key)) for key in PLACE) for keywords in (header, keys))
+        found, expected = (" ".join(str(keywords.get(key)) for key in place) for keywords in (header, keys))
         return _not_found(entry, f"override {path} is of {found}, the exposure of {expected}; {CORRECT} {where}")
     if header.get("DATAMODL") != facts["model"]:
         reason = f"override {path} is a {header.get('DATAMODL', 'file without DATAMODL')}, not {facts['model']}"

@@ -270,6 +270,22 @@ def test_an_override_holds_for_its_own_detector(cache, context, tmp_path, other)
     assert references.override_lines(found["other"]) == ()
 
 
+def test_an_override_of_a_spectrograph_holds_for_its_own_mode(cache, context, tmp_path):
+    path = write_reference(tmp_path, "wavesol", INSTRUME="Liger", TELESCOP="Keck", FILTER="K")  # of lenslets
+    keys = {"INSTRUME": "Liger", "DETECTOR": "IFS", "INSTMODE": "LENSLET", "SCALE": 0.031, "GRATING": "K4000"}
+    keys |= {"FILTER": "K"}
+    slices = make_request("wavesol", override={"wavesol": str(path)}, **keys | {"INSTMODE": "SLICER"})
+    own = slices | {"override": None, "own_override": {"wavesol": {"file": str(path), "reason": "mine"}}}
+    requests = {"own": make_request("wavesol", override={"wavesol": str(path)}, **keys), "slices": slices, "named": own}
+    found = bestrefs.resolve(requests, context, ALL_TYPES, cache)
+    found = {name: manifest["references"]["wavesol"] for name, manifest in found.items()}
+    assert (found["own"]["source"], found["own"]["status"]) == ("override", "found")
+    assert found["own"]["reason"] == "SCALE is 0.014 in the reference, 0.031 in the exposure"
+    assert found["slices"]["source"] != "override"
+    text = "is of Liger IFS LENSLET, the exposure of Liger IFS SLICER; correct override in exposures.yaml"
+    assert text in found["named"]["reason"]
+
+
 def test_an_override_of_a_type_that_is_not_needed(cache, context, tmp_path):
     override = {"flat": str(write_reference(tmp_path, "flat"))}
     chosen = resolve_one(make_request("dark", override=override), context, cache)["references"]
