@@ -111,7 +111,7 @@ rule measure_spectra:
 
 
 rule write_maps:
-    """Maps of a cube as a picture: its colours, and its brightest line."""
+    """Maps of a cube as a picture: its colours, and its brightest lines."""
     input:
         cube="level3/{group}_LVL3.fits",
         script=source("write_maps"),

@@ -1,4 +1,4 @@
-"""Write the maps of a cube as a picture: its colours, and the light of its brightest emission line."""
+"""Write the maps of a cube as a picture: its colours, and the light of its brightest emission lines."""
 
 import logging
 
@@ -9,10 +9,11 @@ from drs import cli, product
 from drs.colour import join_pictures, mix_colours
 from drs.cube import find_wavelengths
 from drs.files import write_atomically
-from drs.linemap import find_line, split_colours
+from drs.linemap import find_lines, split_colours
 from drs.preview import render_placeholder
 
 logger = logging.getLogger("write_maps")
+MOST_LINES = 3
 
 
 @cli.command()
@@ -31,12 +32,11 @@ def render(cube, max_size_pix):
     planes, wavelength_um = [cube.arrays[name] for name in ("SCI", "ERR", "DQ")], find_wavelengths(cube)
     pictures = [mix_colours(*split_colours(*planes))]
     titles = [f"{wavelength_um[0]:.4g} um blue to {wavelength_um[-1]:.4g} um red"]
-    line = find_line(*planes, correlation=cube.keywords.get("NOISCORR", 1.0))
-    if line is not None:
+    for line in find_lines(*planes, most=MOST_LINES, correlation=cube.keywords.get("NOISCORR", 1.0)):
         gaps = line.image.dq != 0
         pictures.append(mix_colours(np.broadcast_to(np.nan_to_num(line.image.rate), (3, *gaps.shape)), gaps))
         titles.append(f"line, {wavelength_um[line.first]:.5g} to {wavelength_um[line.last]:.5g} um")
-    logger.info("%s", titles[1] if line is not None else "no emission line")
+    logger.info("%s", "; ".join(titles[1:]) or "no emission line")
     return join_pictures(pictures, titles, size_pix=max_size_pix)
 
 

@@ -1,7 +1,7 @@
-"""Pictures of a cube: the light of its brightest emission line, and its colours.
+"""Pictures of a cube: the light of its brightest emission lines, and its colours.
 
-A line is looked for in the sum of all spaxels over their continua, each a running median, so that what all share
-counts; its bins are those around the peak that hold half of it and more, and one more at both ends.
+Lines are looked for in the sum of all spaxels over their continua, each a running median, so that what all share
+counts; the bins of a line are those around the peak that hold half of it and more, and one more at both ends.
 """
 
 import warnings
@@ -14,6 +14,7 @@ from drs.image import Image
 CONTINUUM_BINS = 31  # over which the continuum is the median; a line holds less than half of them
 HALF = 0.5
 LEAST_SIGMA = 10.0  # of a line in the sum of the field
+FEET_SIGMA = 3.0  # down to which a line falls at both sides: what is between is no other line
 N_COLOUR = 3
 
 
@@ -25,14 +26,16 @@ class Line(NamedTuple):
     last: int
 
 
-def find_line(rate, error, dq, *, correlation=1.0):
-    """Return the brightest emission Line of a cube; None where none stands out.
+def find_lines(rate, error, dq, *, most, correlation=1.0):
+    """Return the brightest emission Lines of a cube, the most significant first; none where none stands out.
 
     Parameters
     ----------
     rate, error : ndarray, float32, (bin, y, x)
         Less the sky.
     dq : ndarray, uint32, (bin, y, x)
+    most : int
+        Lines at most.
     correlation : float, optional
         Noise of a sum over many bins over the root of the sum of their variances.
     """
@@ -42,20 +45,35 @@ def find_line(rate, error, dq, *, correlation=1.0):
     variance = np.where(usable, error, 0).astype(np.float64) ** 2
     total, sigma = excess.sum(axis=(1, 2), dtype=float), np.sqrt(variance.sum(axis=(1, 2)))
     significance = np.divide(total, sigma, out=np.zeros(total.shape), where=sigma > 0)
-    if not significance.size or significance.max() < LEAST_SIGMA:
-        return None
-    peak = int(np.argmax(significance))
-    first = last = peak
-    while first > 0 and total[first - 1] > HALF * total[peak]:
-        first -= 1
-    while last < total.size - 1 and total[last + 1] > HALF * total[peak]:
-        last += 1
-    first, last = max(first - 1, 0), min(last + 1, total.size - 1)
-    bins = slice(first, last + 1)
+    lines, free = [], np.ones(total.size, bool)
+    while len(lines) < most and (free & (significance >= LEAST_SIGMA)).any():
+        peak = int(np.argmax(np.where(free, significance, -np.inf)))
+        first, last = _walk_down(total, peak, lambda place, _, high=total[peak]: total[place] > HALF * high)
+        first, last = max(first - 1, 0), min(last + 1, total.size - 1)
+        lines.append(_sum_bins(excess, variance, usable, (first, last), correlation))
+        foot = _walk_down(total, peak, lambda k, before: total[k] < total[before] and significance[k] > FEET_SIGMA)
+        free[min(first, foot[0]) : max(last, foot[1]) + 1] = False
+    return lines
+
+
+def _walk_down(total, peak, goes_on):
+    """Return the first and the last bin of a run about a peak that goes on while a bin and the one before it say so."""
+    ends = []
+    for step, end in ((-1, 0), (1, total.size - 1)):
+        place = peak
+        while place != end and goes_on(place + step, place):
+            place += step
+        ends.append(place)
+    return tuple(ends)
+
+
+def _sum_bins(excess, variance, usable, ends, correlation):
+    """Return the Line of the bins from the first to the last."""
+    bins = slice(ends[0], ends[1] + 1)
     bad = ~usable[bins].all(axis=0)
     values = np.where(bad, np.nan, excess[bins].sum(axis=0))
     noise = np.where(bad, np.nan, correlation * np.sqrt(variance[bins].sum(axis=0)))
-    return Line(Image(values.astype(np.float32), noise.astype(np.float32), bad.astype(np.uint32)), first, last)
+    return Line(Image(values.astype(np.float32), noise.astype(np.float32), bad.astype(np.uint32)), *ends)
 
 
 def find_continua(values):

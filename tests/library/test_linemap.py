@@ -4,10 +4,15 @@ import numpy as np
 import pytest
 
 from drs.dq import Flag
-from drs.linemap import find_continua, find_line, split_colours
+from drs.linemap import find_continua, find_lines, split_colours
 
 SHAPE = (60, 7, 11)
 PEAK, SIGMA = 33.4, 1.6
+
+
+def find_line(*planes):
+    """Return the brightest line of a cube, None of none."""
+    return next(iter(find_lines(*planes, most=1)), None)
 
 
 def make_cube(line=800.0, seed=1):
@@ -32,6 +37,21 @@ def test_the_line_has_its_light_where_it_is():
     assert line.image.rate.sum() == pytest.approx(expected, abs=4 * sigma)
     assert np.unravel_index(np.argmax(line.image.rate), SHAPE[1:]) == (2, 7)
     assert abs(line.image.rate[4:6, 1:4].sum()) < 5 * line.image.error[4, 2] * np.sqrt(6)  # the star has no line
+
+
+@pytest.mark.parametrize(("second", "away"), [(400.0, 14), (500.0, -7), (0.0, 14)])
+def test_lines_are_apart_and_each_is_found_once(second, away):
+    rate, error, dq = make_cube(line=6000.0)  # so bright that its feet are many sigma too
+    profile = np.exp(-0.5 * ((np.arange(SHAPE[0]) - PEAK - away) / SIGMA) ** 2) / (SIGMA * np.sqrt(2 * np.pi))
+    rate[:, 1:3, 3:5] += (second / 4 * profile)[:, np.newaxis, np.newaxis].astype(np.float32)  # of another source
+    lines = find_lines(rate, error, dq, most=3)
+    assert len(lines) == (2 if second else 1)
+    assert lines[0].first < PEAK < lines[0].last
+    if second:
+        assert lines[1].first < PEAK + away < lines[1].last
+        assert lines[1].image.rate[1:3, 3:5].sum() > 0.7 * second
+        assert lines[0].first > lines[1].last or lines[1].first > lines[0].last
+    assert len(find_lines(rate, error, dq, most=1)) == 1
 
 
 def test_errors_of_the_map_hold():

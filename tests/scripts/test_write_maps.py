@@ -14,12 +14,12 @@ SHAPE = (40, 9, 12)
 GRID_UM = 1.63 + 2e-4 * np.arange(40)
 
 
-@pytest.mark.parametrize(("line", "width"), [(4000.0, 2), (0.0, 1)])
-def test_a_cube_has_its_maps(run, tmp_path, caplog, line, width):
+@pytest.mark.parametrize(("line", "other", "width"), [(4000.0, 0.0, 2), (4000.0, 900.0, 3), (0.0, 0.0, 1)])
+def test_a_cube_has_its_maps(run, tmp_path, caplog, line, other, width):
     caplog.set_level("INFO")
-    profile = np.exp(-0.5 * ((np.arange(40) - 18) / 1.5) ** 2)
+    profile, again = (np.exp(-0.5 * ((np.arange(40) - k) / 1.5) ** 2) for k in (18, 30))
     star = render_stars(stars=[(4.2, 6.1, 1.0)], shape=SHAPE)
-    values = star * (300.0 + line * profile)[:, np.newaxis, np.newaxis]
+    values = star * (300.0 + line * profile + other * again)[:, np.newaxis, np.newaxis]
     path = write_cube(tmp_path / "cube.fits", 1, values, grid_um=GRID_UM)
     result = run(main, cube=path, max_size_pix=120, output=tmp_path / "maps.png")
     assert result.exit_code == 0, result.output
