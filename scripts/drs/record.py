@@ -110,9 +110,14 @@ def _identify(record):
 
 def _list_named(folder, config):
     """Return the files beside raw/ that decide about a run: the observer's, and those that settings name."""
-    values = [value for entry in config.values() for value in (entry.values() if isinstance(entry, dict) else [entry])]
-    names = ["config.yaml", "exposures.yaml", *(value for value in values if isinstance(value, str) and value)]
+    names = ["config.yaml", "exposures.yaml", *filter(None, _list_texts(config))]
     return [name for name in names if "\0" not in name and len(name) < 1024 and (folder / name).is_file()]
+
+
+def _list_texts(value):
+    """Return the texts of a setting, however deep: spectra of stars are named star by star."""
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    return [value] if isinstance(value, str) else [text for part in parts for text in _list_texts(part)]
 
 
 def _hash(folder, names, stated):

@@ -48,8 +48,13 @@ def test_files_that_settings_name_are_inputs(finished, tmp_path):
     folder = shutil.copytree(finished, tmp_path / "night")
     (folder / "config.yaml").write_text("{}")
     (folder / "gaia.ecsv").write_text("stars")
-    made = make_record(folder, REPO, CONFIG | {"calibrate_image": {"astrometry_catalogue": "gaia.ecsv", "sky": "auto"}})
+    (folder / "hd2.fits").write_text("a star")
+    named = {"calibrate_image": {"astrometry_catalogue": "gaia.ecsv", "sky": "auto"}}
+    named |= {"make_sensitivity": {"standards": {"HD-2": "hd2.fits", "HD-3": "not_there.fits"}, "order": 3}}
+    made = make_record(folder, REPO, CONFIG | named)
     assert made["inputs"]["gaia.ecsv"] == hashlib.sha256(b"stars").hexdigest()
+    assert made["inputs"]["hd2.fits"] == hashlib.sha256(b"a star").hexdigest()
+    assert "not_there.fits" not in made["inputs"]
     assert "config.yaml" in made["inputs"]
 
 
