@@ -17,6 +17,9 @@ from drs.image import Image
 
 N_BLOCK = 16
 LEAST_BINS = 2  # of a block
+LEAST_SEEN = (
+    0.8  # of a source's spaxels: where slices begin and end at other wavelengths, rows are missing, and move it
+)
 WIDTHS_PIX = 0.3, 6.0  # sigma of a source
 CLIP_SIGMA, CLIP_TURNS = 5.0, 5
 LEAST_ERROR_PIX = 0.005  # of a place: the image is no Gaussian
@@ -62,8 +65,10 @@ def measure_drift(rate, error, dq, place, *, order, radius_pix):
         Too few blocks of bins show the source.
     """
     u, places, errors, widths = [], [], [], []
-    for block in np.array_split(np.arange(len(rate)), min(N_BLOCK, max(len(rate) // LEAST_BINS, 1))):
-        fit = _fit_block(*(plane[block] for plane in (rate, error, dq)), place, radius_pix)
+    whole = _find_whole(rate, error, dq, place, radius_pix)
+    for part in np.array_split(np.arange(len(rate)), min(N_BLOCK, max(len(rate) // LEAST_BINS, 1))):
+        block = part[whole[part]]
+        fit = _fit_block(*(plane[block] for plane in (rate, error, dq)), place, radius_pix) if block.size else None
         if fit is not None:
             u.append(_scale_bins(block, len(rate)).mean())
             places.append(fit[0])
@@ -80,6 +85,14 @@ def measure_drift(rate, error, dq, place, *, order, radius_pix):
     kept = np.minimum(fits[0][3], fits[1][3])
     error_pix, rms_pix = (float(np.mean([fit[k] for fit in fits])) for k in (1, 2))
     return Drift(coefficients, error_pix, rms_pix, int(kept), float(np.median(widths)))
+
+
+def _find_whole(rate, error, dq, place, radius_pix):
+    """Return the bins (bin), bool, in which most spaxels of a source have a value."""
+    y, x = np.indices(rate.shape[1:])
+    near = np.hypot(y - place[0], x - place[1]) <= radius_pix
+    seen = (~Image(rate, error, dq).unusable)[:, near].sum(axis=1)
+    return seen >= max(LEAST_SEEN * seen.max(initial=0), 1)
 
 
 def _scale_bins(bins, n_bin):

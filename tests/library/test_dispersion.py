@@ -71,6 +71,16 @@ def test_bins_without_a_value_and_hits_do_not_count():
     assert drift.n_block < 16
 
 
+def test_bins_in_which_rows_are_missing_do_not_move_the_source():
+    rate, error, dq, truth = make_cube(((0, 0, 0), (0, 0, 0)), place=(5.1, 6.3))
+    for bins in (slice(0, 7), slice(60, 64)):  # slices begin and end at other wavelengths, every other one alike
+        rate[bins, ::2], dq[bins, ::2] = np.nan, 1
+    drift = measure_drift(rate, error, dq, (5.1, 6.3), **SETTINGS)
+    assert np.abs(evaluate_drift(drift.coefficients, SHAPE[0]) - truth).max() < 0.03
+    assert not is_significant(drift)
+    assert drift.n_block == 14
+
+
 def test_too_faint_a_source_is_refused():
     *cube, _ = make_cube(((0, 0, 0), (0, 0, 0)), flux=3.0)
     with pytest.raises(ReductionError, match=r"blocks of bins show the source, at least 5 needed"):
