@@ -17,9 +17,7 @@ from drs.image import Image
 
 N_BLOCK = 16
 LEAST_BINS = 2  # of a block
-LEAST_SEEN = (
-    0.8  # of a source's spaxels: where slices begin and end at other wavelengths, rows are missing, and move it
-)
+LEAST_SEEN = 0.8  # of the spaxels of a source: slices begin at other wavelengths, rows are missing there, and move it
 WIDTHS_PIX = 0.3, 6.0  # sigma of a source
 CLIP_SIGMA, CLIP_TURNS = 5.0, 5
 LEAST_ERROR_PIX = 0.005  # of a place: the image is no Gaussian
