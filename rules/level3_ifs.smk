@@ -75,6 +75,8 @@ rule measure_spectra:
             "drs/catalogue",
             "drs/cube",
             "drs/cubesky",
+            "drs/cubesources",
+            "drs/linemap",
             "drs/plot",
             "drs/preview",
             "drs/skyspline",

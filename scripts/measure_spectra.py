@@ -7,9 +7,10 @@ import numpy as np
 from astropy.wcs import WCS
 
 from drs import cli, product
-from drs.apertures import find_peaks, sum_spectra
+from drs.apertures import sum_spectra
 from drs.catalogue import read_catalogue
 from drs.cube import find_wavelengths
+from drs.cubesources import find_sources
 from drs.errors import ReductionError
 from drs.files import write_atomically
 from drs.plot import plot_spectra
@@ -29,13 +30,14 @@ COPIED += ("S_BARYCR", "DATALVL", "DATAQUAL", "DRSVER")
 @click.option("--cube", type=cli.existing_file, required=True, help="Level 3 or Level 2 cube.")
 @click.option("--positions", type=cli.existing_file, default=None, help="Table of places; else sources are found.")
 @click.option("--source-threshold-sigma", type=cli.Finite(1), required=True, help="Detection in the white light.")
+@click.option("--lines", type=bool, required=True, help="Also sources of emission lines alone.")
 @click.option("--aperture-pix", type=cli.Finite(0, min_open=True), required=True, help="Radius of the aperture.")
 @click.option("--sky", type=click.Choice(["ring", "none"]), required=True, help="What is subtracted of a source.")
 @click.option("--ring-inner-pix", type=cli.Finite(0), required=True, help="Inner radius of the ring.")
 @click.option("--ring-outer-pix", type=cli.Finite(0), required=True, help="Outer radius of the ring.")
 @click.option("--preview", type=click.Path(), required=True, help="Plot of the brightest, PNG.")
 @cli.output_option
-def main(cube, positions, source_threshold_sigma, preview, output, **parameters):
+def main(cube, positions, source_threshold_sigma, lines, preview, output, **parameters):
     """Write the spectra of a cube's sources."""
     if parameters["ring_outer_pix"] <= parameters["ring_inner_pix"]:
         raise ReductionError(
@@ -53,7 +55,7 @@ def main(cube, positions, source_threshold_sigma, preview, output, **parameters)
         places = (
             read_places(positions, read)
             if positions
-            else find_places(read, source_threshold_sigma, parameters["aperture_pix"])
+            else find_places(read, source_threshold_sigma, parameters["aperture_pix"], lines=lines)
         )
         wavelength_um, spectra = find_wavelengths(read), extract(read, places, **parameters)
         tables = [
@@ -78,17 +80,13 @@ def extract(cube, places, *, aperture_pix, sky, ring_inner_pix, ring_outer_pix):
     return sum_spectra(*planes, spots, radius_pix=aperture_pix, ring_pix=ring, correlation=correlation)
 
 
-def find_places(cube, threshold_sigma, aperture_pix):
-    """Return the places of the sources in the white light of a cube, the brightest first."""
-    white = show_as_image(cube)
-    image = white.image
-    peaks = find_peaks(
-        image.rate, image.error, image.unusable, threshold_sigma=threshold_sigma, radius_pix=aperture_pix
-    )
-    if not peaks:
+def find_places(cube, threshold_sigma, aperture_pix, *, lines):
+    """Return the places of the sources that a cube shows, the brightest first, then those of its lines alone."""
+    found = find_sources(cube, threshold_sigma=threshold_sigma, radius_pix=aperture_pix, lines=lines)
+    if not found:
         return []
-    y, x = np.array(peaks).T
-    ra, dec = WCS(white.wcs).wcs_pix2world(x, y, 0)
+    y, x = np.array(found).T
+    ra, dec = WCS(show_as_image(cube).wcs).wcs_pix2world(x, y, 0)
     return list_places(ra, dec, x, y)
 
 

@@ -9,7 +9,14 @@ from cubefiles import GRID_UM, STARS, render_stars, write_cube
 from drs import product
 from measure_spectra import main
 
-OPTIONS = {"source_threshold_sigma": 5, "aperture_pix": 4, "sky": "none", "ring_inner_pix": 5, "ring_outer_pix": 8}
+OPTIONS = {
+    "source_threshold_sigma": 5,
+    "lines": "yes",
+    "aperture_pix": 4,
+    "sky": "none",
+    "ring_inner_pix": 5,
+    "ring_outer_pix": 8,
+}
 
 
 @pytest.fixture
@@ -45,6 +52,22 @@ def test_spectra_of_all_stars(measure, cube, sky):
             assert 0.4 < pulls.std() * 1.2 < 1.7  # NOISSPAT is there, and no correlation
             np.testing.assert_allclose(hdu.data["UNCERTAINTY"], 1.2 * 2 * np.sqrt(np.pi) * 4, rtol=0.2)
     assert preview.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(("lines", "n_source"), [("yes", 2), ("no", 1)])
+def test_a_galaxy_without_continuum_is_found_by_its_line(measure, tmp_path, lines, n_source):
+    shape, bins = (40, 26, 31), np.arange(40)
+    star, galaxy = (render_stars(stars=[(y, x, 1.0)], shape=shape) for y, x in ((9.3, 12.6), (18.2, 20.4)))
+    line = 3000.0 * np.exp(-0.5 * ((bins - 22) / 1.3) ** 2) / (1.3 * np.sqrt(2 * np.pi))
+    values = 2000.0 * star + galaxy * line[:, np.newaxis, np.newaxis] - galaxy * (line.mean() - 1.0)
+    path = write_cube(tmp_path / "cube.fits", 1, values, grid_um=1.633 + 2e-4 * bins)
+    result, output, _ = measure(path, lines=lines)
+    assert result.exit_code == 0, result.output
+    with fits.open(output) as hdus:
+        assert len(hdus) == 1 + n_source
+        if n_source > 1:
+            assert (hdus[2].header["Y_PIX"], hdus[2].header["X_PIX"]) == pytest.approx((18.2, 20.4), abs=0.2)
+            assert abs(np.argmax(hdus[2].data["FLUX"]) - 22) < 2
 
 
 def test_places_that_are_given(measure, cube, tmp_path):
