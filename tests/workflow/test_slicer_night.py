@@ -74,6 +74,12 @@ def test_the_star_has_its_light_and_its_place(pairs):
         assert np.hypot(dy, dx) < 0.1
 
 
+def test_no_drift_is_taken_out_where_there_is_none(pairs):
+    for cube, _ in pairs:
+        assert cube.keywords["ADCFROM"] == "source"
+        assert cube.keywords["ADCSIZE"] < 0.1  # 0.56 where bins without every other slice counted
+
+
 def test_telluric_absorption_is_taken_out(slicer_night, pairs):
     correction, star = measure_absorption(slicer_night[0], pairs, FACTS["slices"])
     assert correction < 0.01
