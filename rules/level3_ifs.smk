@@ -71,6 +71,7 @@ rule measure_spectra:
         library=source(
             "drs/airglow",
             "drs/apertures",
+            "drs/baseline",
             "drs/catalogue",
             "drs/cube",
             "drs/cubesky",
@@ -116,6 +117,7 @@ rule write_maps:
         script=source("write_maps"),
         library=source(
             "drs/airglow",
+            "drs/baseline",
             "drs/colour",
             "drs/cube",
             "drs/cubesky",
