@@ -33,6 +33,7 @@ rule combine_cubes:
             "drs/offsets",
             "drs/pixelmap",
             "drs/region",
+            "drs/steepness",
             "drs/wcs",
             "drs/whitelight",
         ),
