@@ -34,6 +34,7 @@ rule combine_cubes:
             "drs/pixelmap",
             "drs/region",
             "drs/restframe",
+            "drs/steepness",
             "drs/wcs",
             "drs/whitelight",
         ),
@@ -72,6 +73,7 @@ rule measure_spectra:
         library=source(
             "drs/airglow",
             "drs/apertures",
+            "drs/baseline",
             "drs/catalogue",
             "drs/cube",
             "drs/cubesky",
@@ -119,6 +121,7 @@ rule write_maps:
         script=source("write_maps"),
         library=source(
             "drs/airglow",
+            "drs/baseline",
             "drs/colour",
             "drs/cube",
             "drs/cubesky",

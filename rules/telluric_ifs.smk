@@ -20,6 +20,7 @@ rule make_telluric:
         library=source(
             "drs/airglow",
             "drs/apertures",
+            "drs/baseline",
             "drs/cube",
             "drs/cubesky",
             "drs/keywords",
@@ -75,6 +76,7 @@ rule make_fibre:
         library=source(
             "drs/airglow",
             "drs/apertures",
+            "drs/baseline",
             "drs/cube",
             "drs/cubesky",
             "drs/dispersion",
@@ -128,6 +130,7 @@ rule make_sensitivity:
         library=source(
             "drs/airglow",
             "drs/apertures",
+            "drs/baseline",
             "drs/cube",
             "drs/cubesky",
             "drs/keywords",
