@@ -66,6 +66,12 @@ rule all:
         "quality/outcome.txt",
 
 
+onstart:
+    # Snakemake's own limit costs one more look at all waiting jobs every second for each job that has finished.
+    if (limit := workflow.scheduler.job_rate_limiter) and (limit.max_jobs, limit.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
+
+
 onsuccess:
     shell("python {workflow.basedir:q}/scripts/list_failures.py --night plan/night.json --logs logs")
 

@@ -1,5 +1,6 @@
 """Make the library importable from any working directory; a slow machine is no fault of a test."""
 
+import gc
 import sys
 from pathlib import Path
 
@@ -12,6 +13,11 @@ sys.path.insert(0, str(REPO / "tests"))
 
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
+
+
+def pytest_collection_finish():
+    """Collect garbage: scripts leave that until they run."""
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

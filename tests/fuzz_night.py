@@ -8,6 +8,7 @@ memory; and all other exposures keep their place in the plan. Some go through Sn
 """
 
 import collections
+import gc
 import gzip
 import json
 import os
@@ -446,6 +447,7 @@ def make_fuzzed_night(folder):
 @click.option("--seed", default=1, show_default=True, help="Of the first mutation; each has the next one.")
 def main(mutations, snakemake, seed):
     """Mutate and look; exit status 1 where anything happens that must not."""
+    gc.enable()  # scripts leave it until they run
     told, here = collections.Counter(), Path.cwd()
     with TemporaryDirectory(prefix="fuzz_night_") as folder:
         night = make_fuzzed_night(Path(folder).resolve())

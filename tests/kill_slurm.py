@@ -85,9 +85,10 @@ def wait_for(run):
     return run.communicate()[0], True
 
 
-def run_round(night, cluster, rng, span_s):
+def run_round(night, cluster, rng, span_s, kind):
     """Reduce a night through one kill; return (daemon, moment in s, how often the command was given, hung)."""
-    daemon, moment_s, pause_s = rng.choice(sorted(DAEMONS)), rng.uniform(1, span_s), rng.uniform(1, 20)
+    daemon = rng.choice([name for name in sorted(DAEMONS) if name.startswith(kind)])
+    moment_s, pause_s = rng.uniform(1, span_s), rng.uniform(1, 20)
     with start_snakemake(night, "level2", *OPTIONS) as run:
         time.sleep(moment_s)
         kill_and_restart(cluster, daemon, pause_s)
@@ -105,7 +106,8 @@ def run_round(night, cluster, rng, span_s):
 @click.option("--rounds", default=5, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 @click.option("--span", "span_s", default=40.0, show_default=True, help="Kills are within these first seconds.")
-def main(rounds, seed, span_s):
+@click.option("--daemon", type=click.Choice(["slurmd", "slurmctld"]), default="", help="Kill only these.")
+def main(rounds, seed, span_s, daemon):
     """Kill, go on, compare."""
     rng = random.Random(seed)
     with TemporaryDirectory() as temporary:
@@ -119,12 +121,12 @@ def main(rounds, seed, span_s):
         try:
             for number in range(rounds):
                 copy = shutil.copytree(night, folder / f"round_{number}")
-                daemon, moment_s, given, hung = run_round(copy, cluster, rng, span_s)
+                killed, moment_s, given, hung = run_round(copy, cluster, rng, span_s, daemon)
                 differing = [name for name, content in read_products(copy).items() if content != expected.get(name)]
                 missing = sorted(set(expected) - set(read_products(copy)))
                 left = [str(path) for path in copy.rglob(".*.part")]
                 click.echo(
-                    f"{number + 1:3d} {daemon:9} killed at {moment_s:4.1f} s: {given} commands{', hung' * hung}, "
+                    f"{number + 1:3d} {killed:9} killed at {moment_s:4.1f} s: {given} commands{', hung' * hung}, "
                     f"{len(differing)} differ, {len(missing)} missing, {len(left)} temporary files",
                 )
                 if differing or missing or left:

@@ -26,7 +26,7 @@ from drs.headers import scan_headers
 from drs.image import Image, make_nothing
 from drs.planes import deinterleave
 from drs.schema import PRODUCTS, find_problems, keyword_descriptions, product_models
-from drs.serial import make_image, open_images, read_image, write_hdu
+from drs.serial import make_image, make_table, open_images, read_image, write_hdu
 
 VERSION = "0.1.0"
 IMAGE_ARRAYS = ("SCI", "ERR", "DQ", "VAR_POISSON", "VAR_RNOISE", "VAR_DARK")
@@ -326,7 +326,7 @@ def write(path, product, *, inputs=None):
     path = Path(path)
     product = replace(product, keywords={**product.keywords, "DRSVER": VERSION})
     check(product, name=path)
-    tables = [fits.BinTableHDU(dq.definition_table(), name="DQ_DEF")] if "DQ" in product.arrays else []
+    tables = [make_table(dq.definition_table(), "DQ_DEF")] if "DQ" in product.arrays else []
     tables.append(_table("PARAMETERS", ("STEP", "NAME", "VALUE"), product.parameters))
     tables.append(_table("PROVENANCE", ("ROLE", "FILE", "SHA256"), _provenance(inputs or {})))
 
@@ -375,7 +375,7 @@ def _table(name, columns, rows):
     """Return a table extension of text columns, as wide as their longest value."""
     width = [max([1, *(len(str(row[k])) for row in rows)]) for k in range(len(columns))]
     dtype = [(column, f"U{width[k]}") for k, column in enumerate(columns)]
-    return fits.BinTableHDU(np.array([tuple(map(str, row)) for row in rows], dtype=dtype), name=name)
+    return make_table(np.array([tuple(map(str, row)) for row in rows], dtype=dtype), name)
 
 
 def _provenance(inputs):

@@ -54,6 +54,17 @@ def make_image(array, header, name):
     return hdu
 
 
+def make_table(rows, name):
+    """Return the table extension of a structured array: that of BinTableHDU(rows, name=name).
+
+    Given rows, BinTableHDU imports astropy.table to see whether they are one: a fifth of the start of a script.
+    """
+    hdu = fits.BinTableHDU()
+    hdu.data = fits.FITS_rec.from_columns(rows)
+    hdu.name = name
+    return hdu
+
+
 def _write_image(stream, header, array):
     """Write header and data of an image: the sums are known at the end, and put into the header then."""
     start = stream.tell()

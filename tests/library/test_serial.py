@@ -1,6 +1,9 @@
 """FITS written by pieces is byte for byte what astropy writes; images are read by rows as astropy reads them."""
 
 import io
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -69,6 +72,21 @@ def test_the_bytes_are_those_of_astropy(dtype, shape):
     with planes.open_planes(shape, {"all": dtype}) as spool:
         spool.write("all", slice(None), array)
         assert write_by_pieces(make_primary(), {"SCI": spool.plane("all")}, [make_table()]) == expected
+
+
+@pytest.mark.parametrize("rows", [[], [("a", "", 1 << 31)], [("a", "bcd", 7), ("?", "x" * 90, 0)]])
+def test_a_table_is_that_of_astropy(rows):
+    rows = np.array(rows, dtype=[("X", "U1"), ("LONGER", "U90"), ("BIT", np.int64)])
+    hdus = serial.make_table(rows, "T"), fits.BinTableHDU(rows, name="T")
+    ours, theirs = (write_with_astropy([fits.PrimaryHDU(), hdu]) for hdu in hdus)
+    assert ours == theirs
+
+
+def test_a_product_is_written_without_the_import_of_tables():
+    code = "import sys; from drs import dq, serial; serial.make_table(dq.definition_table(), 'T')"
+    code += "; sys.exit('astropy.table' in sys.modules)"
+    folder = Path(serial.__file__).parents[1]
+    assert subprocess.run([sys.executable, "-c", code], cwd=folder, check=False).returncode == 0
 
 
 def test_an_array_is_not_changed_and_need_not_be_contiguous():

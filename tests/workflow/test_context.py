@@ -63,8 +63,9 @@ def large_night(stub, tmp_path_factory):
     new = write_reference(folder, "flat", value=7, version="0.0.2", USEAFTER="2024-01-01T02:00:00", FILTER="J")
     add_context(cache, "0002", {"flat": {"iris_img1_flat_20240101t020000_0.0.1.fits": new.name}})
     add_context(cache, "0003", {"flat": {}})
-    run = snakemake(night, stub, "0001")
+    run = snakemake(night, stub, "0001", "--verbose")
     assert run.returncode == 0, run.stdout[-3000:]
+    night.with_suffix(".txt").write_text(run.stdout)
     return night
 
 
@@ -86,6 +87,11 @@ def night(large_night, tmp_path):
 
 def read_level1(night):
     return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in (night / "level1").iterdir()}
+
+
+def test_snakemake_looks_at_waiting_jobs_only_when_one_has_finished(large_night):
+    text = large_night.with_suffix(".txt").read_text()
+    assert 0 < text.count("Ready jobs: ") <= text.count("Finished jobid:") + 1
 
 
 def test_after_references_a_dry_run_lists_what_another_context_changes(night, stub):
