@@ -31,6 +31,13 @@ OF_SPECTRA = (
     "ADCERR",
     "NOISCORR",
     "NOISSPAT",
+    "TELFROM",
+    "TELRV",
+    "TELNLIN",
+    "TELERR",
+    "PHOTFLAM",
+    "PHOTFLME",
+    "BARYCORR",
 )
 
 

@@ -321,6 +321,7 @@ def list_quality(quality):
                 "stem": stem,
                 "document": document,
                 "numbers": numbers,
+                "own": {**document.get("numbers", {}), **numbers.get("spectra", {})},
                 "flags": flags,
                 "refused": drop_folders(document["refused"]) if document["refused"] is not None else None,
                 "off": folder in JUDGED and is_off(numbers.get("noise_over_error")),

@@ -197,6 +197,16 @@ def test_ratio_is_marked_outside_its_bounds(ratio, off):
     assert is_off(ratio) is off
 
 
+def test_numbers_of_the_making_are_shown(inputs):
+    key = next(key for key in inputs["quality"] if key[0] == "level2")
+    document = inputs["quality"][key]
+    document["numbers"], document["measured"]["spectra"] = {"Q_WSRMS": 0.0207783}, {"SKYFROM": "<sky>", "WAVNLINE": 4}
+    text = page(inputs)
+    for told in ("Q_WSRMS 0.02078", "SKYFROM &lt;sky&gt;", "WAVNLINE 4"):
+        assert f"<div>{told}</div>" in text
+    assert page(inputs) == text
+
+
 def test_ratio_counts_in_level_2_and_3_only(inputs):
     calibration = "liger_img_dark_20240924t050000_0.0.1"
     inputs["night"]["masters"] = {calibration: {"members": [], "keys": {}}}

@@ -123,7 +123,7 @@ def test_a_cube_is_measured_by_its_white_light_and_a_matrix_by_its_throughput(tm
     arrays = {"SCI": values, "ERR": np.full(values.shape, 0.5, np.float32), "DQ": np.zeros(values.shape, np.uint32)}
     exposure = {"IMTYPE": "SCI", "EXPDTST": "2024-09-25T06:00:00.000", "DATALVL": 2}
     exposure |= {"DATAMODL": "IFUCubeModel"}
-    facts = {"FRMSHIFT": 0.08, "NOISCORR": 1.0, "SKYFROM": "sky cube"}
+    facts = {"FRMSHIFT": 0.08, "NOISCORR": 1.0, "SKYFROM": "sky cube", "PHOTFLME": 0.002, "BARYCORR": -21.98}
     product.write(tmp_path / "cube.fits", product.Product(KEYWORDS | exposure | facts, arrays, UNITS))
     document = measure(tmp_path, "cube")
     assert document["shape"] == [30, 16, 20]
