@@ -33,6 +33,7 @@ rule combine_cubes:
             "drs/offsets",
             "drs/pixelmap",
             "drs/region",
+            "drs/steepness",
             "drs/wcs",
             "drs/whitelight",
         ),
@@ -71,6 +72,7 @@ rule measure_spectra:
         library=source(
             "drs/airglow",
             "drs/apertures",
+            "drs/baseline",
             "drs/catalogue",
             "drs/cube",
             "drs/cubesky",
@@ -116,6 +118,7 @@ rule write_maps:
         script=source("write_maps"),
         library=source(
             "drs/airglow",
+            "drs/baseline",
             "drs/colour",
             "drs/cube",
             "drs/cubesky",

@@ -29,6 +29,7 @@ rule combine_images:
             "drs/offsets",
             "drs/pixelmap",
             "drs/region",
+            "drs/steepness",
         ),
     output:
         mosaic="level3/{group}_LVL3.fits",

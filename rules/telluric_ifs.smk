@@ -19,6 +19,7 @@ rule make_telluric:
         library=source(
             "drs/airglow",
             "drs/apertures",
+            "drs/baseline",
             "drs/cube",
             "drs/cubesky",
             "drs/keywords",
@@ -70,6 +71,7 @@ rule make_fibre:
         library=source(
             "drs/airglow",
             "drs/apertures",
+            "drs/baseline",
             "drs/cube",
             "drs/cubesky",
             "drs/dispersion",
@@ -123,6 +125,7 @@ rule make_sensitivity:
         library=source(
             "drs/airglow",
             "drs/apertures",
+            "drs/baseline",
             "drs/cube",
             "drs/cubesky",
             "drs/keywords",

@@ -12,7 +12,7 @@ import numpy as np
 from drs import cli, product, raw, references
 from drs import rate as level1
 from drs.detector import open_maps
-from drs.exposure import correction_lines, plain_lines, rate_keywords, time_keywords
+from drs.exposure import correction_lines, rate_keywords, time_keywords
 from drs.planes import open_planes
 from drs.ramp import METHODS
 from drs.region import find_size
@@ -70,7 +70,7 @@ def main(ramps, reads, manifest, cache, night_cache, corrections, keys, mark_ref
     ramps = [*ramps, *(reads.read_text().split("\n")[:-1] if reads else ())]
     with raw.unchanged(ramps, output):
         header = raw.read_keywords(ramps)
-        history = (*correction_lines(header, corrections), *plain_lines(options["notes"]))
+        history = (*correction_lines(header, corrections), *options["notes"])
         header |= {key: value for correction in corrections for key, value in correction["set"].items()}
         rate = product.Product(rate_keywords(header, keys), {}, level1.UNITS, history=history)
         with product.mark_refusal(output, rate, mark=mark_refusal):

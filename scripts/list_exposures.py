@@ -74,8 +74,20 @@ def _read_json(path):
 
 def _is_scan(scan):
     """Say whether an entry of the table of headers is what was written: else the file is read again."""
-    kinds = {"keywords": dict, "images": list, "notes": list, "error": str}
-    return isinstance(scan, dict) and all(isinstance(scan.get(key, kind()), kind) for key, kind in kinds.items())
+    if not isinstance(scan, dict):
+        return False
+    kinds = {"error": str} if "error" in scan else {"keywords": dict, "images": list, "notes": list}
+    if not all(isinstance(scan.get(key), kind) for key, kind in kinds.items()):
+        return False
+    return isinstance(scan.get("keywords", {}), dict) and all(map(_is_image, scan.get("images", [])))
+
+
+def _is_image(image):
+    """Say whether an entry of a scan names an image: [name, shape]."""
+    if not isinstance(image, list) or len(image) != 2:
+        return False
+    name, shape = image
+    return isinstance(name, str) and isinstance(shape, list) and all(type(size) is int for size in shape)
 
 
 def _read_corrections(path):

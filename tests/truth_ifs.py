@@ -100,7 +100,7 @@ def measure_sky_residual(night):
     wave_um = find_wavelengths(sky)
     for cube, truth in compare_cubes(night):
         factors = next(json.loads(value) for step, name, value in cube.parameters if (step, name) == ("sky", "factors"))
-        level = find_continuum(np.where(sky.image.unusable, np.nan, sky.arrays["SCI"]))
+        level = find_continuum(np.where(sky.image.unusable, np.nan, sky.arrays["SCI"]), sky.arrays["ERR"])
         inside = [(start <= wave_um) & (wave_um < stop) for start, stop in pairwise(LIMITS_UM)]
         own = np.ones(wave_um.size)
         for bins, factor in zip([bins for bins in inside if bins.any()], factors, strict=True):

@@ -5,6 +5,7 @@ import json
 import numpy as np
 from astropy.io import fits
 from astropy.wcs import WCS
+from photutils.psf import fit_2dgaussian
 from scipy.special import ndtr
 from truth_ifs import find_scale, measure_absorption, resample_truth
 
@@ -20,6 +21,8 @@ BASE = (299.6125, 10.2236, 37.0)
 BLANK = 1.0  # of the noise of a sample, that sources add at most
 SIGMA_PIX = np.hypot(FACTS["slices"]["layout"]["fwhm_across_pix"] / scene.FWHM_PER_SIGMA, 1 / np.sqrt(12))
 SMOOTHING = 4  # columns on either side
+FITTED = (5, 5)  # spaxels
+END = 1  # spaxel of a galaxy over the end of slices: light that spreads beyond the flat makes up for as if it were even
 APERTURE = 3  # half a side, in spaxels
 
 
@@ -107,33 +110,36 @@ def find_source(kind, scale_arcsec):
     return source, scene.pixel_to_sky(source["x"], source["y"], BASE, geometry)
 
 
-def cut_box(cube, sky):
-    """Return the slices of the spaxels around a place on the sky, and the place (y, x), as a cube has it."""
+def cut_box(pair, sky, *, end=0):
+    """Return the cube and its truth around a place on the sky, and where in them (y, x) the coordinates have it.
+
+    `end` spaxels at both ends of the slices are left out.
+    """
+    cube, truth = pair
     x, y, _ = WCS(cube.wcs).wcs_world2pix([[*sky, 1.637e-6]], 0)[0]
-    shape, reach = cube.arrays["SCI"].shape[1:], APERTURE
-    box = tuple(
-        slice(max(round(at) - reach, 0), min(round(at) + reach + 1, n)) for at, n in zip((y, x), shape, strict=True)
-    )
-    return box, (y, x)
+    low = max(round(y) - APERTURE, 0), max(round(x) - APERTURE, end)
+    high = round(y) + APERTURE + 1, min(round(x) + APERTURE + 1, truth.shape[2] - end)
+    found, expected = (plane[:, low[0] : high[0], low[1] : high[1]] for plane in (cube.arrays["SCI"], truth))
+    return found, expected, (y - low[0], x - low[1])
 
 
 def measure_star(pairs):
-    """Return of each exposure (flux over that of the truth, y and x of the centroid from where the coordinates say)."""
+    """Return of each exposure (flux over that of the truth, y and x of its place from where the coordinates say)."""
     _, sky = find_source("star", pairs[0][0].keywords["SCALE"])
     results = []
-    for cube, truth in pairs:
-        box, (y, x) = cut_box(cube, sky)
-        images = [np.nanmean(values[:, *box], axis=0, dtype=float) for values in (cube.arrays["SCI"], truth)]
+    for pair in pairs:
+        found, expected, (y, x) = cut_box(pair, sky)
+        images = [np.nanmean(values, axis=0, dtype=float) for values in (found, expected)]
         centre = find_centre(images[0])
-        ratio = np.nansum(images[0]) / np.nansum(images[1])
-        results.append((ratio, centre[0] + box[0].start - y, centre[1] + box[1].start - x))
+        results.append((np.nansum(images[0]) / np.nansum(images[1]), centre[0] - y, centre[1] - x))
     return results
 
 
 def find_centre(image):
-    """Return the (y, x) centroid of an image."""
-    y, x = np.indices(image.shape)
-    return (image * y).sum() / image.sum(), (image * x).sum() / image.sum()
+    """Return the (y, x) of a star in an image: that of a Gaussian, as a centroid is moved by the borders of a box."""
+    y, x = np.unravel_index(np.nanargmax(image), image.shape)
+    fit = fit_2dgaussian(np.nan_to_num(image), xypos=(x, y), fix_fwhm=False, fit_shape=FITTED).results
+    return float(fit["y_fit"][0]), float(fit["x_fit"][0])
 
 
 def measure_line(pairs):
@@ -142,11 +148,10 @@ def measure_line(pairs):
     (line,) = source["lines"]
     results = []
     for cube, truth in pairs:
-        box, _ = cut_box(cube, sky)
         wave_um = cube.wcs["CRVAL3"] + cube.wcs["CDELT3"] * np.arange(len(truth))
         away = np.abs(wave_um - line["wavelength_um"]) / cube.wcs["CDELT3"]
         inside, beside = away < 5, (away >= 6) & (away < 14)
-        found, expected = (take_line(values[:, *box], inside, beside) for values in (cube.arrays["SCI"], truth))
+        found, expected = (take_line(one, inside, beside) for one in cut_box((cube, truth), sky, end=END)[:2])
         centres = [(own * wave_um[inside]).sum() / own.sum() for own in (found, expected)]
         results.append((found.sum() / expected.sum(), (centres[0] - centres[1]) / cube.wcs["CDELT3"]))
     return results

@@ -14,8 +14,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
-from scipy import ndimage
 
+from drs.baseline import fit_baseline
 from drs.errors import ReductionError
 
 # Limits of the vibrational transitions, um in vacuum: Davies (2007), section 3.
@@ -23,7 +23,7 @@ LIMITS_UM = (
     0.780, 0.824, 0.873, 0.926, 0.964, 1.014, 1.067, 1.125, 1.196, 1.252, 1.289,
     1.400, 1.472, 1.5543, 1.6356, 1.7253, 1.840, 1.957, 2.095, 2.300, 2.460,
 )  # fmt: skip
-CONTINUUM_BINS = 41  # over which a continuum is the median of what is between lines
+CONTINUUM_BINS = 80  # waves of a continuum that are as short keep half their height
 LEAST_SIGNIFICANCE = 10.0  # of a family's lines, in sigma of their factor: less and they are not scaled
 FACTORS = (0.2, 5.0)
 TURNS = 10
@@ -42,41 +42,16 @@ class Scale(NamedTuple):
     n_rejected: int
 
 
-def separate_lines(spectrum, usable):
-    """Return the lines of a spectrum (bin), 0 where not usable, and its continuum, a running median between them.
-
-    The median is taken three times, each time without the bins that stand out of the one before.
-    """
-    between, continuum = usable.copy(), np.zeros(spectrum.shape)
-    if not usable.any():
-        return continuum, continuum
-    for _ in range(3):
-        continuum = _running_median(np.where(between, spectrum, np.nan))
-        rest = np.where(usable, spectrum - continuum, 0)
-        scatter = 1.4826 * np.median(np.abs(rest[between])) if between.any() else 0.0
-        between = usable & (rest < 3 * scatter) if scatter > 0 else between
-    return rest, continuum
-
-
-def _running_median(spectrum):
-    """Return the median over CONTINUUM_BINS bins around each, NaN left out; nearest values where there is none."""
-    half = CONTINUUM_BINS // 2
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(spectrum, half, constant_values=np.nan), CONTINUUM_BINS)
-    known = np.isfinite(windows).any(axis=1)
-    median = np.full(spectrum.shape, np.nan)
-    median[known] = np.nanmedian(windows[known], axis=1)
-    place = np.arange(median.size)
-    return ndimage.gaussian_filter1d(np.interp(place, place[known], median[known]), half / 4, mode="nearest")
-
-
-def find_continuum(spectra):
-    """Return the continuum (bin), float64, that spectra (bin, ...) have in their median; NaN is unknown."""
-    flat = spectra.reshape(len(spectra), -1)
-    usable = np.isfinite(flat).any(axis=1)
+def find_continuum(spectra, error):
+    """Return the continuum (bin), float64, below the lines of the median of spectra (bin, ...); NaN is unknown."""
+    values, noise = (array.reshape(len(array), -1) for array in (spectra, error))
+    known = np.isfinite(values) & np.isfinite(noise)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # of bins without a value
-        median = np.nanmedian(flat, axis=1).astype(np.float64)
-    return separate_lines(np.where(usable, median, 0.0), usable)[1]
+        median, sigma = (np.nanmedian(np.where(known, plane, np.nan), axis=1) for plane in (values, noise))
+    n = known.sum(axis=1)
+    factor = np.sqrt(np.where(n > 2, np.pi / 2, 1.0) / np.maximum(n, 1))  # of a median's noise
+    return fit_baseline(median, sigma * factor, period=CONTINUUM_BINS)
 
 
 def fit_scales(field, field_error, sky, sky_error, wavelength_um, *, limits_um=LIMITS_UM):
@@ -107,7 +82,7 @@ def fit_scales(field, field_error, sky, sky_error, wavelength_um, *, limits_um=L
     known = np.logical_and.reduce([np.isfinite(plane) for plane in planes]) & (planes[1] > 0) & (planes[3] > 0)
     if not known.any():
         raise ReductionError("sky and object have no wavelength in common: take a sky of this configuration")
-    levels = [find_continuum(np.where(known, plane, np.nan)) for plane in planes[::2]]
+    levels = [find_continuum(np.where(known, plane, np.nan), noise) for plane, noise in (planes[:2], planes[2:])]
     scales = []
     for start, stop in pairwise(limits_um):
         inside = (wavelength_um >= start) & (wavelength_um < stop)

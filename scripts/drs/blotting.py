@@ -3,8 +3,9 @@
 import numpy as np
 from numba import njit, prange
 
+from drs.steepness import AROUND, take_steepness_kernel
+
 NEIGHBOURS = ((-1, 0), (1, 0), (0, -1), (0, 1))
-AROUND = (*NEIGHBOURS, (-1, -1), (-1, 1), (1, -1), (1, 1))
 # The core of a star whose median is known at some of its pixels only is up to 5 steps above what the others say.
 GUESS = 5.0
 # Linear interpolation spreads light by 1/6 pixel^2 along each axis in the mean of all phases: taken back by half that
@@ -112,18 +113,6 @@ def estimate_lost(median, lost, *, noise2, n_frame):
     return values, variance, estimated
 
 
-@njit(cache=True, error_model="numpy")
-def _steepness_kernel(image, y, x):
-    """Return the largest step of an image from a pixel to one of the eight around it."""
-    steep = 0.0
-    for dy, dx in AROUND:
-        if 0 <= y + dy < image.shape[0] and 0 <= x + dx < image.shape[1]:
-            step = abs(image[y + dy, x + dx] - image[y, x])
-            if step > steep:  # not where the neighbour is NaN
-                steep = step
-    return steep
-
-
 @njit(parallel=True, cache=True, error_model="numpy")
 def _estimate_kernel(blotted, lost, guessed, noise2, made):
     """Fill values, variances and where they are estimated; rows are independent."""
@@ -142,7 +131,7 @@ def _estimate_kernel(blotted, lost, guessed, noise2, made):
             for dy, dx in NEIGHBOURS:
                 if 0 <= y + dy < ny and 0 <= x + dx < nx and not np.isnan(blotted[y + dy, x + dx]):
                     bend += blotted[y + dy, x + dx] - blotted[y, x]
-            sharpening, step = SMOOTHING * bend, _steepness_kernel(blotted, y, x)
+            sharpening, step = SMOOTHING * bend, take_steepness_kernel(blotted, y, x)
             estimated[y, x], values[y, x] = True, blotted[y, x] - sharpening
             variance[y, x] = noise2 + (STEP_ERROR * step) ** 2 + (SMOOTHING_ERROR * sharpening) ** 2
 
@@ -213,7 +202,7 @@ def _measure_excess_kernel(values, variance, usable, median, limits, excess):
             difference = abs(values[y, x] - blotted[y, x])
             if not usable[y, x] or not difference**2 > least**2 * variance[y, x]:  # nor where the median is NaN
                 continue
-            tolerance = clip_gradient * _steepness_kernel(blotted, y, x) * (GUESS if guessed[y, x] else 1.0)
+            tolerance = clip_gradient * take_steepness_kernel(blotted, y, x) * (GUESS if guessed[y, x] else 1.0)
             excess[y, x] = (difference - tolerance) / np.sqrt(variance[y, x])
 
 

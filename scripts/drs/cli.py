@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from drs.errors import MachineError, ReductionError
+from drs.errors import MachineError, ReductionError, show
 
 # Looking for cycles among what modules define, again and again and at the end, takes a third of the time of a script
 # with a small image: it begins with what `Command` makes.
@@ -33,10 +33,12 @@ class Command(click.Command):
         try:
             return super().invoke(ctx)
         except (ReductionError, MachineError) as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(show(str(error))) from error
         except OSError as error:  # a full or read-only disk, a file that vanished
             what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-            raise click.ClickException(f"{what}; restore the file, make room or mend the rights, then go on") from error
+            raise click.ClickException(
+                f"{show(what)}; restore the file, make room or mend the rights, then go on"
+            ) from error
         except MemoryError as error:
             raise click.ClickException("the memory is not enough; give this job more (mem_mb), then go on") from error
 

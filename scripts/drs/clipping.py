@@ -5,10 +5,11 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit, prange
 
+from drs.steepness import take_steepness_kernel
+
 SCALES = {"error": 0, "sigma": 1, "mad": 2}
 STATISTICS = {"mean": 0, "median": 1}
 MAD_TO_SIGMA = 1.4826
-NEIGHBOURS = tuple((dy, dx) for dy in (-1, 0, 1) for dx in (-1, 0, 1) if dy or dx)
 # Variance of the median of n normal values over that of their mean (order statistics, integrated), n from 1; pi / 2
 # for many.
 MEDIAN_VARIANCE = np.array([1, 1, 1.3461, 1.1923, 1.4341, 1.2880, 1.4725, 1.3448, 1.4937, 1.3822, 1.5070, 1.4087])
@@ -129,18 +130,6 @@ def _find_median_kernel(values, minimum, median):
 
 
 @njit(cache=True, error_model="numpy")
-def _steepness_kernel(median, y, x):
-    """Return the largest step of an image from a pixel to one of its neighbours."""
-    steep = 0.0
-    for dy, dx in NEIGHBOURS:
-        if 0 <= y + dy < median.shape[0] and 0 <= x + dx < median.shape[1]:
-            step = abs(median[y + dy, x + dx] - median[y, x])
-            if step > steep:  # not where the neighbour is NaN
-                steep = step
-    return steep
-
-
-@njit(cache=True, error_model="numpy")
 def _scale_kernel(value, kept, middle, scale, scratch):
     """Return the scatter of the kept values: standard deviation (1) or 1.4826 MAD (2)."""
     n, total, square = 0, 0.0, 0.0
@@ -199,7 +188,7 @@ def _clip_kernel(values, variance, weight, median, factors, choice, result):
                 common = _median_kernel(scratch, n)
                 for k in range(n_frame):
                     noise[k] = np.sqrt(max(variance[k, y, x], common))
-                tolerance = clip_gradient * _steepness_kernel(median, y, x)
+                tolerance = clip_gradient * take_steepness_kernel(median, y, x)
                 n = _clip_pixel_kernel(value, noise, kept, n, (scale, clip_sigma, tolerance), scratch)
             total, mean, spread, m = 0.0, 0.0, 0.0, 0
             for k in range(n_frame):

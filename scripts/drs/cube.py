@@ -149,7 +149,7 @@ def fit_sky(image, sky, samples, wavelength_um, **options):
     seen = np.where(sky.unusable, np.nan, sky.rate)
     own = np.where(samples & ~image.unusable, image.rate, np.nan)
     scales = fit_scales(own, image.error, seen, sky.error, wavelength_um, **options)
-    rate, error = scale_sky(sky.rate, sky.error, find_continuum(seen), scales, wavelength_um)
+    rate, error = scale_sky(sky.rate, sky.error, find_continuum(seen, sky.error), scales, wavelength_um)
     return sky._replace(rate=rate, error=error), scales
 
 

@@ -6,6 +6,11 @@ import errno
 OF_DATA = (None, errno.EINVAL, errno.EOVERFLOW, errno.EISDIR)
 
 
+def show(text):
+    """Return a text as any terminal and JSON hold it: what is not printable is escaped, lines stay."""
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
+
+
 class ReductionError(Exception):
     """A defect of the input or of a calibration; its text is complete and needs no traceback."""
 

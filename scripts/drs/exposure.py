@@ -109,9 +109,4 @@ def correction_lines(raw, corrections):
     for correction in corrections:
         for key, value in correction["set"].items():
             lines.append(f"corrected {key} = {value!r} (was {raw.get(key)!r}): {correction['reason']}")
-    return plain_lines(lines)
-
-
-def plain_lines(texts):
-    """Return texts as HISTORY can hold them: printable ASCII, one line each."""
-    return tuple(re.sub("[^ -~]", "?", " ".join(text.split())) for text in texts)
+    return tuple(lines)

@@ -10,7 +10,7 @@ import re
 import stat
 from datetime import UTC, datetime, timedelta
 
-from drs.errors import ReductionError
+from drs.errors import ReductionError, show
 from drs.headers import SUFFIXES, parse_utc, read_keywords, scan_headers
 from drs.instruments import find_detector, find_mode, find_optics, find_readout, translate_keywords
 from drs.keywords import CONFIGURATION, IDENTITY
@@ -88,8 +88,7 @@ def _rest_of_read(path):
 
 def _show_name(name):
     """Return a file's name as any terminal and JSON hold it: what is not printable UTF-8, and backslashes, escaped."""
-    text = os.fsencode(name.replace("\\", "\\\\")).decode(errors="backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return show(os.fsencode(name.replace("\\", "\\\\")).decode(errors="backslashreplace")).replace("\n", "\\n")
 
 
 def build_rows(scans, instruments, associations, corrections):

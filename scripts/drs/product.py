@@ -9,6 +9,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import textwrap
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -345,7 +346,8 @@ def make_primary(product):
         room = CARD_LENGTH - max(len(str(fits.Card(keyword, value)).rstrip()), VALUE_END) - len(" / ")
         header[keyword] = (value, comments.get(keyword, "")[: max(room, 0)])
     for line in product.history:
-        for card in textwrap.wrap(line, HISTORY_LENGTH, subsequent_indent=INDENT):
+        printed = re.sub("[^ -~]", "?", " ".join(line.split()))  # what a card can hold
+        for card in textwrap.wrap(printed, HISTORY_LENGTH, subsequent_indent=INDENT):
             header.add_history(card)
     return fits.PrimaryHDU(header=header)
 

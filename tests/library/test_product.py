@@ -58,6 +58,11 @@ def test_what_is_written_is_read_back(image, tmp_path):
     assert back.keywords["S_SKYSUB"] == "SKIPPED: by configuration"
 
 
+def test_history_that_no_card_can_hold(image, tmp_path):
+    product.write(tmp_path / "a.fits", replace(image, history=("wheel\nstuck – seen\x1b", "x" * 100)))
+    assert product.read(tmp_path / "a.fits").history[0] == "wheel stuck ? seen?"
+
+
 def test_file_has_checksums_units_wcs_flags_and_provenance(image, tmp_path):
     raw = tmp_path / "raw.fits"
     raw.write_bytes(b"raw")

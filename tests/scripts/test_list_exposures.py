@@ -180,12 +180,26 @@ def test_without_a_crds_cache_the_table_is_there_for_filling_one(run, night):
     assert {"rows", "needs"} <= set(json.loads((night / "plan/night.json").read_text()))
 
 
+def test_a_name_that_no_terminal_can_show_is_escaped(run, night):
+    (night / "exposures.yaml").write_text('exclude: [{file: "\\u202Eb\\e[31m.fits", reason: clouds}]\n')
+    result = list_night(run)
+    assert result.exit_code == 1
+    assert "not in raw/: \\u202eb\\x1b[31m.fits" in result.output
+
+
 def test_a_cut_cache_of_headers_is_made_again(run, night):
     list_night(run)
     before = (night / "plan/headers.json").read_text()
     (night / "plan/headers.json").write_text(before[:50])
     assert list_night(run).exit_code == 0
     assert (night / "plan/headers.json").read_text() == before
+    table = json.loads(before)
+    first, second = sorted(table)
+    del table[first]["images"]
+    table[second]["images"] = [["DATA", "x"]]
+    (night / "plan/headers.json").write_text(json.dumps(table))
+    assert list_night(run).exit_code == 0
+    assert json.loads((night / "plan/headers.json").read_text()) == json.loads(before)
 
 
 def test_associations_of_an_earlier_form_are_refused(run, night):
