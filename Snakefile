@@ -4,15 +4,11 @@ Run in a night's directory (`snakemake -s REPO/Snakefile -d NIGHT`) that holds `
 (overrides of config/config.yaml) and `exposures.yaml` (exclusions, corrections). README.md says more.
 """
 
-import inspect
-from functools import cache
 from pathlib import Path
 
 from snakemake.utils import min_version
 
 min_version("9.27")
-# Snakemake asks what parameters each function of a rule has two or three times for each job: a tenth of a plan's time.
-inspect.signature = cache(inspect.signature)
 
 
 configfile: f"{workflow.basedir}/config/config.yaml"
@@ -23,6 +19,7 @@ if Path("config.yaml").exists():
     configfile: "config.yaml"
 
 
+include: "rules/snakemake.smk"
 include: "rules/common.smk"
 include: "rules/plan.smk"
 include: "rules/references.smk"
@@ -64,12 +61,6 @@ rule all:
         "run.json",
         "report.html",
         "quality/outcome.txt",
-
-
-onstart:
-    # Snakemake's own limit costs one more look at all waiting jobs every second for each job that has finished.
-    if (limit := workflow.scheduler.job_rate_limiter) and (limit.max_jobs, limit.timespan) == (100, 1):
-        workflow.scheduler.job_rate_limiter = None
 
 
 onsuccess:
