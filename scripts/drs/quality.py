@@ -1,8 +1,10 @@
 """Quality numbers of an image: its background, whether its errors hold, its flags, and how sharp its sources are."""
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
+from astropy.utils.exceptions import AstropyUserWarning
 
 from drs.dq import Flag
 
@@ -15,10 +17,6 @@ N_ITERATION = 2
 # The FWHM is that of the brightest sources: the faint ones add time and noise, not information.
 MAX_FITTED_SOURCES = 30
 CORE_FWHM = 0.75
-MAX_FIT_STEPS = 100
-FIT_PRECISION_PIX = 1e-9
-THIN_PIX2 = 1 / 12
-SIGMA_TO_FWHM = np.sqrt(8 * np.log(2))
 ARCSEC_PER_DEG = 3600.0
 
 
@@ -106,38 +104,24 @@ def find_sources(values, error, unusable, *, source_threshold_sigma):
 
     Returns
     -------
-    segments : ndarray, int32, (ny, nx), or None
-        Number of the source, from 1 on, that a pixel belongs to; 0 of none. As photutils.segmentation.detect_sources,
-        whose import takes longer than all else that is done with a small image.
+    segments : photutils.segmentation.SegmentationImage or None
     """
+    from photutils.segmentation import detect_sources  # 0.8 s to import; only Levels 2 and 3 have sources
+    from photutils.utils.exceptions import NoDetectionsWarning
+
     masked, segments = unusable, None
     for _ in range(N_ITERATION):
         sky = measure_background(values, error, masked)
         if not np.isfinite(sky.noise):
             return None
         threshold = sky.median + source_threshold_sigma * np.maximum(sky.noise, np.where(unusable, 0.0, error))
-        segments = _label_groups(np.where(unusable, sky.median, values) > threshold)
-        if not segments.any():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", NoDetectionsWarning)  # an empty field is an answer
+            segments = detect_sources(np.where(unusable, sky.median, values), threshold, MINIMUM_SOURCE_PIXELS)
+        if segments is None:
             return None
-        masked = unusable | cover_sources(segments)
+        masked = unusable | segments.make_source_mask(size=SOURCE_MARGIN_PIX)
     return segments
-
-
-def _label_groups(bright):
-    """Return the numbers of groups of enough connected pixels, diagonal neighbours included."""
-    from scipy import ndimage  # slow to import; only Levels 2 and 3 have sources
-
-    groups, _ = ndimage.label(bright, structure=np.ones((3, 3)))
-    large = np.bincount(groups.ravel()) >= MINIMUM_SOURCE_PIXELS
-    large[0] = False
-    return (np.cumsum(large) * large).astype(groups.dtype)[groups]
-
-
-def cover_sources(segments):
-    """Return True in the sources of `find_sources` and in a margin around them."""
-    from scipy import ndimage
-
-    return ndimage.maximum_filter(segments > 0, size=SOURCE_MARGIN_PIX, mode="constant", cval=False)
 
 
 def measure_sources(values, unusable, segments, sky):
@@ -150,7 +134,7 @@ def measure_sources(values, unusable, segments, sky):
     ----------
     values : ndarray, float32, (ny, nx)
     unusable : ndarray, bool, (ny, nx)
-    segments : ndarray, int32, (ny, nx), or None
+    segments : photutils.segmentation.SegmentationImage or None
         Result of `find_sources`.
     sky : float
         Background, in the unit of `values`.
@@ -159,111 +143,29 @@ def measure_sources(values, unusable, segments, sky):
     -------
     Sources
     """
+    from photutils.psf import fit_fwhm  # slow to import, as above
+    from photutils.segmentation import SourceCatalog
+
     if segments is None:
         return Sources(0, np.nan)
-    n_sources, excess = int(segments.max()), np.where(unusable, 0.0, values - sky)
-    x_pix, y_pix, widths, peaks = _measure_moments(excess, np.where(unusable, 0, segments), n_sources)
+    excess = np.where(unusable, 0.0, values - sky)
+    catalog = SourceCatalog(excess, segments, mask=unusable)
+    x_pix, y_pix = np.atleast_1d(catalog.x_centroid), np.atleast_1d(catalog.y_centroid)
+    widths = np.atleast_1d(catalog.fwhm.value)
     if not np.isfinite(widths).any():
-        return Sources(n_sources, np.nan)
+        return Sources(int(segments.n_labels), np.nan)
     guess = float(np.nanmedian(widths))
     half = max(2, int(np.ceil(CORE_FWHM * guess)))
+    peaks = np.nan_to_num(np.atleast_1d(catalog.max_value))
     bright = [k for k in np.argsort(-peaks, kind="stable") if _is_whole(unusable, x_pix[k], y_pix[k], half)]
     places = [(x_pix[k], y_pix[k]) for k in bright[:MAX_FITTED_SOURCES]]
     if not places:
-        return Sources(n_sources, np.nan)
-    fwhm = fit_widths(excess, np.array(places), guess_pix=guess, half_pix=half)
+        return Sources(int(segments.n_labels), np.nan)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AstropyUserWarning)  # a fit that fails gives a width that is left out below
+        fwhm = fit_fwhm(excess, xypos=places, fwhm=guess, fit_shape=2 * half + 1)
     fwhm = fwhm[np.isfinite(fwhm) & (fwhm < 2 * (2 * half + 1))]
-    return Sources(n_sources, float(np.median(fwhm)) if fwhm.size else np.nan)
-
-
-def _measure_moments(excess, segments, n_sources):
-    """Return x, y, FWHM and peak of segments, the FWHM of the Gaussian with their second moments (NaN without light).
-
-    A segment a pixel wide is taken to be 1/12 pix^2 wider, as often as it needs (SExtractor; Bertin & Arnouts 1996).
-    """
-    place = np.nonzero(segments)
-    number, light = segments[place], excess[place]
-
-    def total(weights):
-        return np.bincount(number, weights, n_sources + 1)[1:]
-
-    peaks = np.zeros(n_sources + 1)
-    np.maximum.at(peaks, number, light)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        y_pix, x_pix = (total(light * axis) / total(light) for axis in place)
-        dy, dx = place[0] - y_pix[number - 1], place[1] - x_pix[number - 1]
-        yy, xx, xy = (total(light * product) / total(light) for product in (dy * dy, dx * dx, dx * dy))
-        while (thin := (xx * yy - xy**2 >= 0) & (xx * yy - xy**2 < THIN_PIX2**2)).any():
-            xx, yy = xx + thin * THIN_PIX2, yy + thin * THIN_PIX2
-        fwhm = np.where(xx * yy - xy**2 > 0, SIGMA_TO_FWHM * np.sqrt((xx + yy) / 2), np.nan)
-    return x_pix, y_pix, fwhm, peaks[1:]
-
-
-def fit_widths(excess, places, *, guess_pix, half_pix):
-    """Return the FWHM of round Gaussians, integrated over pixels, that fit squares of an image best.
-
-    Least squares by Levenberg and Marquardt for flux, place and width (Press et al. 2007, Numerical Recipes, 15.5), all
-    squares at once.
-
-    Parameters
-    ----------
-    excess : ndarray, float64, (ny, nx)
-        Image less its background.
-    places : ndarray, float64, (n, 2)
-        x and y of the sources, 0-based pixels; their squares lie in the image.
-    guess_pix : float
-        First FWHM.
-    half_pix : int
-        Squares have 2 half_pix + 1 pixels a side.
-
-    Returns
-    -------
-    fwhm : ndarray, float64, (n,)
-        pix; NaN where the fit does not converge, or finds no light.
-    """
-    offsets, centres = np.arange(-half_pix, half_pix + 1), np.rint(places).astype(int)
-    data = excess[(centres[:, 1, None] + offsets)[:, :, None], (centres[:, 0, None] + offsets)[:, None, :]]
-    start = places - centres
-    fitted = np.column_stack([data.sum(axis=(1, 2)), start, np.full(len(places), guess_pix / SIGMA_TO_FWHM)])
-    damping, moved = np.full(len(places), 1e-3), np.ones(len(places), bool)
-    model, slopes = _model_squares(fitted, offsets)
-    for _ in range(MAX_FIT_STEPS):
-        rest = data - model
-        matrix, right = np.einsum("kijp,kijq->kpq", slopes, slopes), np.einsum("kijp,kij->kp", slopes, rest)
-        scale = np.maximum(np.einsum("kpp->kp", matrix), 1e-300)
-        matrix += np.eye(4) * (damping[:, None] * scale)[:, None]
-        step = np.linalg.solve(matrix, right[:, :, None])[:, :, 0]
-        tried = fitted + step
-        tried[:, 3] = np.maximum(tried[:, 3], fitted[:, 3] / 3)
-        new, new_slopes = _model_squares(tried, offsets)
-        better = ((data - new) ** 2).sum(axis=(1, 2)) <= (rest**2).sum(axis=(1, 2))
-        moved = np.where(better, np.abs(tried - fitted)[:, 1:].max(axis=1) > FIT_PRECISION_PIX, moved)
-        fitted = np.where(better[:, None], tried, fitted)
-        model = np.where(better[:, None, None], new, model)
-        slopes = np.where(better[:, None, None, None], new_slopes, slopes)
-        damping = np.clip(np.where(better, damping / 10, damping * 10), 1e-12, 1e12)
-        if not (moved | ~better).any():
-            break
-    return np.where(moved | (fitted[:, 0] <= 0), np.nan, SIGMA_TO_FWHM * fitted[:, 3])
-
-
-def _model_squares(parameters, offsets):
-    """Return the light of Gaussians (n, 4: flux, x, y, sigma) in squares (n, y, x), and its slopes (n, y, x, 4)."""
-    from scipy.special import erf
-
-    flux, *places, sigma = parameters.T[:, :, None]
-    parts = []
-    for place in reversed(places):  # y, x
-        u = ((offsets - place)[..., None] + (-0.5, 0.5)) / sigma[..., None]
-        bell = np.exp(-(u**2) / 2) / np.sqrt(2 * np.pi)
-        along = np.diff(erf(u / np.sqrt(2)) / 2, axis=-1)
-        parts.append([g[..., 0] for g in (along, -np.diff(bell, axis=-1), -np.diff(u * bell, axis=-1))])
-    (y, y_slope, y_broader), (x, x_slope, x_broader) = parts
-    square, (flux, sigma) = "ki,kj->kij", (flux[..., None], sigma[..., None])
-    shape = np.einsum(square, y, x)
-    broader = np.einsum(square, y_broader, x) + np.einsum(square, y, x_broader)
-    slopes = [np.einsum(square, y, x_slope), np.einsum(square, y_slope, x), broader]
-    return flux * shape, np.stack([shape, *(flux / sigma * slope for slope in slopes)], axis=-1)
+    return Sources(int(segments.n_labels), float(np.median(fwhm)) if fwhm.size else np.nan)
 
 
 def _is_whole(unusable, x_pix, y_pix, half):
@@ -297,7 +199,7 @@ def measure_quality(values, error, dq, *, source_threshold_sigma=None):
     segments = None
     if source_threshold_sigma is not None:
         segments = find_sources(values, error, unusable, source_threshold_sigma=source_threshold_sigma)
-    masked = unusable if segments is None else unusable | cover_sources(segments)
+    masked = unusable if segments is None else unusable | segments.make_source_mask(size=SOURCE_MARGIN_PIX)
     sky = measure_background(values, error, masked)
     sources = Sources(None, np.nan)
     if source_threshold_sigma is not None:

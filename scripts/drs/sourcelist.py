@@ -94,11 +94,11 @@ def list_sources(
 
 def _detect(values, segments, unusable):
     """Return x, y and FWHM of the sources of a segmentation."""
-    from photutils.segmentation import SegmentationImage, SourceCatalog  # 0.8 s to import
+    from photutils.segmentation import SourceCatalog  # 0.8 s to import
 
     if segments is None:
         return np.empty(0), np.empty(0), np.empty(0)
-    catalog = SourceCatalog(values, SegmentationImage(segments), mask=unusable)
+    catalog = SourceCatalog(values, segments, mask=unusable)
     x, y = np.atleast_1d(catalog.x_centroid), np.atleast_1d(catalog.y_centroid)
     fwhm, good = np.atleast_1d(catalog.fwhm.value), np.isfinite(x) & np.isfinite(y)
     width = np.nanmedian(fwhm[good]) if np.isfinite(fwhm[good]).any() else 2.0

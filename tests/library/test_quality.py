@@ -2,18 +2,11 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from photutils.psf import CircularGaussianPRF, fit_fwhm
-from photutils.segmentation import SegmentationImage, SourceCatalog, detect_sources
+from photutils.psf import CircularGaussianPRF
 
 from drs.dq import Flag
 from drs.quality import (
-    _measure_moments,
-    cover_sources,
-    find_sources,
     find_unusable,
-    fit_widths,
     measure_background,
     measure_flags,
     measure_quality,
@@ -84,45 +77,6 @@ def test_sources_and_fwhm_are_the_true_ones(sky):
     numbers = measure_quality(add_stars(values), error, dq, source_threshold_sigma=5.0)
     assert numbers["n_sources"] == len(PLACES)
     assert numbers["fwhm_pix"] == pytest.approx(FWHM_PIX, rel=0.03)
-
-
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10**6), n_star=st.integers(1, 40), flux=st.sampled_from([3.0, 30.0, 300.0]))
-def test_segments_are_those_of_photutils(seed, n_star, flux):
-    rng = np.random.default_rng(seed)
-    values = add_stars(rng.normal(SKY, NOISE, SHAPE), list(rng.uniform(-3, SHAPE[::-1], (n_star, 2))), flux)
-    unusable = rng.random(SHAPE) < 0.02
-    found = find_sources(values, np.full(SHAPE, NOISE), unusable, source_threshold_sigma=3.0)
-    if found is None:
-        return
-    light = np.where(unusable, SKY, values)
-    n_found = SegmentationImage(found).n_labels
-    np.testing.assert_array_equal(cover_sources(found), SegmentationImage(found).make_source_mask(size=9))
-    again = detect_sources(np.where(found > 0, light, 0.0), 1e-9, 5)
-    np.testing.assert_array_equal(found, again.data)  # numbers, sizes and connections
-    assert set(np.unique(found)) == set(range(n_found + 1))
-
-
-@pytest.mark.parametrize("thin", [False, True])
-def test_moments_and_widths_are_those_of_photutils(sky, thin):
-    values = add_stars(sky[0]).astype(float) - SKY
-    values[50, 10:18] = [5.0, 6, 7, 8, 7, 6, 5, 4] if thin else 0.0
-    unusable = np.zeros(SHAPE, bool)
-    unusable[20, 108] = True
-    segments = detect_sources(values, 5 * NOISE, 5)
-    catalog = SourceCatalog(values, segments, mask=unusable)
-    x, y, fwhm, peaks = _measure_moments(values, np.where(unusable, 0, segments.data), segments.n_labels)
-    for found, expected in ((x, catalog.x_centroid), (y, catalog.y_centroid), (fwhm, catalog.fwhm.value)):
-        np.testing.assert_allclose(found, expected, rtol=1e-12)
-    np.testing.assert_array_equal(peaks, catalog.max_value)
-    widths = fit_widths(values, np.array(PLACES), guess_pix=4.0, half_pix=4)
-    np.testing.assert_allclose(widths, fit_fwhm(values, xypos=PLACES, fwhm=4.0, fit_shape=9), rtol=1e-5)
-    np.testing.assert_allclose(widths, FWHM_PIX, rtol=0.02)
-
-
-def test_a_square_without_light_has_no_width(sky):
-    widths = fit_widths(np.zeros(SHAPE), np.array([[40.0, 30.0]]), guess_pix=4.0, half_pix=4)
-    assert np.isnan(widths).all()
 
 
 def test_sources_at_edges_and_with_bad_cores_count_but_have_no_width(sky):
