@@ -10,6 +10,7 @@ import argparse
 import json
 import multiprocessing
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -113,11 +114,11 @@ def write_level2_references(folder, contents, header):
     write_manifest(folder / "level2", paths)
 
 
-def run_script(name, words):
-    """Run a command; return its wall and CPU time in seconds and its peak memory in bytes."""
+def run_script(name, given):
+    """Run a command with options, as a shell has them; return its wall and CPU time in s and its peak bytes."""
     command = [sys.executable, REPO / "tests/measure_command.py", sys.executable, REPO / "scripts" / f"{name}.py"]
     environment = {**os.environ, "NUMBA_NUM_THREADS": "2"}
-    run = subprocess.run([*map(str, command), *map(str, words)], stdout=subprocess.PIPE, env=environment, check=True)
+    run = subprocess.run([*map(str, command), *shlex.split(given)], stdout=subprocess.PIPE, env=environment, check=True)
     return np.array(json.loads(run.stdout))
 
 
