@@ -13,7 +13,6 @@ from drs.linemap import find_lines, split_colours
 from drs.preview import render_placeholder
 
 logger = logging.getLogger("write_maps")
-MOST_LINES = 3
 
 
 @cli.command()
@@ -32,7 +31,7 @@ def render(cube, max_size_pix):
     planes, wavelength_um = [cube.arrays[name] for name in ("SCI", "ERR", "DQ")], find_wavelengths(cube)
     pictures = [mix_colours(*split_colours(*planes))]
     titles = [f"{wavelength_um[0]:.4g} um blue to {wavelength_um[-1]:.4g} um red"]
-    for line in find_lines(*planes, most=MOST_LINES, correlation=cube.keywords.get("NOISCORR", 1.0)):
+    for line in find_lines(*planes, correlation=cube.keywords.get("NOISCORR", 1.0)):
         gaps = line.image.dq != 0
         pictures.append(mix_colours(np.broadcast_to(np.nan_to_num(line.image.rate), (3, *gaps.shape)), gaps))
         titles.append(f"line, {wavelength_um[line.first]:.5g} to {wavelength_um[line.last]:.5g} um")

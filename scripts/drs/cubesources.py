@@ -6,7 +6,6 @@ from drs.apertures import find_peaks
 from drs.linemap import find_lines
 from drs.whitelight import show_as_image
 
-MOST_LINES = 3
 OF_LINES = 2.0  # times the threshold: what the sky leaves in its lines is no source
 
 
@@ -27,7 +26,7 @@ def find_sources(cube, *, threshold_sigma, radius_pix, lines):
     images, places = [(show_as_image(cube).image, threshold_sigma)], []
     if lines:
         planes = [cube.arrays[name] for name in ("SCI", "ERR", "DQ")]
-        found = find_lines(*planes, most=MOST_LINES, correlation=cube.keywords.get("NOISCORR", 1.0))
+        found = find_lines(*planes, correlation=cube.keywords.get("NOISCORR", 1.0))
         images += [(line.image, OF_LINES * threshold_sigma) for line in found]
     for image, least in images:
         known = list(places)

@@ -13,6 +13,7 @@ from drs.image import Image
 
 CONTINUUM_BINS = 31  # over which the continuum is the median; a line holds less than half of them
 HALF = 0.5
+MOST_LINES = 3
 LEAST_SIGMA = 10.0  # of a line in the sum of the field
 FEET_SIGMA = 3.0  # down to which a line falls at both sides: what is between is no other line
 N_COLOUR = 3
@@ -26,7 +27,7 @@ class Line(NamedTuple):
     last: int
 
 
-def find_lines(rate, error, dq, *, most, correlation=1.0):
+def find_lines(rate, error, dq, *, most=MOST_LINES, correlation=1.0):
     """Return the brightest emission Lines of a cube, the most significant first; none where none stands out.
 
     Parameters
@@ -34,7 +35,7 @@ def find_lines(rate, error, dq, *, most, correlation=1.0):
     rate, error : ndarray, float32, (bin, y, x)
         Less the sky.
     dq : ndarray, uint32, (bin, y, x)
-    most : int
+    most : int, optional
         Lines at most.
     correlation : float, optional
         Noise of a sum over many bins over the root of the sum of their variances.
